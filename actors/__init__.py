@@ -1,0 +1,1 @@
+"""Ray actors: who holds what state, and when it runs."""

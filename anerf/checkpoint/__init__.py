@@ -1,0 +1,1 @@
+"""Checkpoints: safetensors shards and the manifest that makes them exist."""

@@ -1,0 +1,1 @@
+"""The radiance field: parameter layout and backends."""

@@ -1,0 +1,1 @@
+"""Cameras, rays, boxes and the Earth: pure functions."""

@@ -1,0 +1,1 @@
+"""Jobs: specifications, states and events."""

@@ -1,0 +1,1 @@
+"""Learning and adapting experts, and measuring the result."""

@@ -1,0 +1,1 @@
+"""Who sees what: centroids, regions, routing and coverage."""

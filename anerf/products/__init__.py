@@ -1,0 +1,1 @@
+"""What people take away: picture sheets and tables."""

@@ -1,0 +1,1 @@
+"""From rays to pictures: sampling, compositing, blending."""

@@ -1,0 +1,1 @@
+"""Scenes: frames, pixels and what a survey is read from."""

@@ -1,0 +1,1 @@
+"""The browser viewer: panels and camera control, drawing only."""

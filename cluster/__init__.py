@@ -1,0 +1,1 @@
+"""Bringing the system up and down, and talking to it."""
