@@ -1,0 +1,100 @@
+"""A job's folder: where everything that a job leaves behind lies, and the record that starts it."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from anerf.errors import JobError
+from anerf.jobs.events import JobLog, utc_now
+from anerf.jobs.spec import Job, fingerprint, parse_job
+
+JOB_FILE = "job.json"
+VERSION = 1
+
+Origin = Literal["kafka", "run"]
+"""Who looks after the job: the Mediator, or the `anerf run` that started it."""
+
+
+@dataclass(frozen=True)
+class AcceptedJob:
+    """A job as it was taken on, with its folder `<out>/<job_id>/`."""
+
+    job: Job
+    fingerprint: str
+    origin: Origin
+    accepted_at: str
+    folder: Path
+
+    @property
+    def log(self) -> JobLog:
+        """The job's diary."""
+        return JobLog(self.folder)
+
+
+def accept_job(job: Job, out: Path, origin: Origin) -> AcceptedJob:
+    """Make the job's folder and write its `job.json`, durably: after this the job survives a power cut."""
+    folder = out / job.job_id
+    folder.mkdir(parents=True, exist_ok=True)
+    accepted = AcceptedJob(job, fingerprint(job), origin, utc_now(), folder)
+    content = {
+        "version": VERSION,
+        "job": job.given(),
+        "fingerprint": accepted.fingerprint,
+        "origin": origin,
+        "accepted_at": accepted.accepted_at,
+    }
+    write_json_atomically(folder / JOB_FILE, content)
+    accepted.log.append("accepted", op=job.op, origin=origin, fingerprint=accepted.fingerprint)
+    if job.ignored:
+        accepted.log.append("log", message=f"fields that {job.op} jobs do not use: {', '.join(job.ignored)}")
+    return accepted
+
+
+def read_accepted_job(folder: Path) -> AcceptedJob:
+    """The record in a job's folder.
+
+    Raises:
+        JobError: there is none, or it is not one of ours.
+    """
+    path = folder / JOB_FILE
+    try:
+        content: Any = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise JobError(
+            f"{folder} holds no {JOB_FILE}: give the folder of a job, such as logs/<job_id>"
+        ) from error
+    except ValueError as error:
+        raise JobError(
+            f"{path} is not JSON ({error}): move the folder away and send the job again"
+        ) from error
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        raise JobError(
+            f"{path} is not a version {VERSION} record: use the anerf that wrote it, or send it again"
+        )
+    fields = {"job", "fingerprint", "origin", "accepted_at"}
+    if lacking := fields - content.keys():
+        raise JobError(
+            f"{path} lacks {', '.join(sorted(lacking))}: move the folder away and send the job again"
+        )
+    job = parse_job(content["job"])
+    if job.job_id != folder.name:
+        raise JobError(f"{path} is of job {job.job_id}, not {folder.name}: give the folder its own name back")
+    return AcceptedJob(job, content["fingerprint"], content["origin"], content["accepted_at"], folder)
+
+
+def write_json_atomically(path: Path, content: dict[str, Any], mode: int = 0o644) -> None:
+    """Replace a file by new content: a reader sees the old or the new one, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(fd, "w") as file:
+        json.dump(content, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

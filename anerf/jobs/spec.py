@@ -1,0 +1,371 @@
+"""What a job may say: the settings of a training, an adaptation or a viewer, with defaults and limits.
+
+The names are those of the older system's job files, so that these run unchanged. Types are strict: a
+number in quotes is a mistake, and the message that says so is the one sentence a user gets to read.
+"""
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+
+from anerf.errors import JobError
+from anerf.jobs.message import problem, read_json_object, sentence, shown, unknown_key
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_PREFIX = re.compile(r"best|last|step[0-9]{1,12}")
+_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def _whole(value: object) -> object:
+    """20000.0 and 2e4 are whole numbers too; JSON has only one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _line(value: object) -> object:
+    if isinstance(value, str) and _UNWRITABLE.search(value):
+        raise ValueError(f"is {shown(value)}, give a text without control characters")
+    return value
+
+
+def _name(value: object) -> object:
+    if isinstance(value, str) and not _NAME.fullmatch(value):
+        raise ValueError(
+            f"is {shown(value)}, give 1 to 100 letters, digits, dots, dashes or underscores, "
+            "with a letter or digit first"
+        )
+    return value
+
+
+def _checkpoint_prefix(value: object) -> object:
+    if isinstance(value, str) and not _PREFIX.fullmatch(value):
+        raise ValueError(f"is {shown(value)}, give best, last or step<number>, such as step2000")
+    return value
+
+
+def _steps(value: object) -> object:
+    """`16`, `"16"`, `"1,4,16"` or `[1, 4, 16]` to a tuple of adaptation steps."""
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    steps = tuple(int(p) if isinstance(p, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", p) else p for p in parts)
+    if not steps or any(
+        isinstance(s, bool) or not isinstance(s, int) or not 0 <= s <= 1_000_000 for s in steps
+    ):
+        raise ValueError(f'is {shown(value)}, give a number of steps or several, such as "16" or "1,4,16"')
+    return steps
+
+
+def _devices(value: object) -> object:
+    """`"all"`, `0`, `"0,1"` or `[0, 1]` to `None` (all) or a tuple of accelerator numbers."""
+    if value is None or value == "all":
+        return None
+    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    numbers = tuple(
+        int(p) if isinstance(p, str) and re.fullmatch(r"\s*[0-9]{1,4}\s*", p) else p for p in parts
+    )
+    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers):
+        raise ValueError(f'is {shown(value)}, give "all" or accelerator numbers, such as [0, 1]')
+    return numbers
+
+
+def _background(value: object) -> object:
+    """`random`, `white`, `black`, or three numbers in [0, 1]."""
+    if value in ("random", "white", "black"):
+        return value
+    if isinstance(value, list) and len(value) == 3:
+        levels = [float(v) for v in value if isinstance(v, int | float) and not isinstance(v, bool)]
+        if len(levels) == 3 and all(0.0 <= v <= 1.0 for v in levels):
+            return tuple(levels)
+    raise ValueError(f"is {shown(value)}, give random, white, black or three numbers from 0 to 1")
+
+
+Int = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[Int, Field(ge=1, le=1_000_000_000)]
+Width = Annotated[Int, Field(ge=1, le=4096)]
+Layers = Annotated[Int, Field(ge=0, le=16)]
+Rate = Annotated[float, Field(gt=0, le=100)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Line = Annotated[str, BeforeValidator(_line), Field(min_length=1, max_length=4096)]
+Name = Annotated[str, BeforeValidator(_name)]
+
+
+class JobFields(BaseModel):
+    """Settings that every kind of job knows."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    job_id: Name
+    seed: Annotated[Int, Field(ge=0, le=2**32 - 1)] = 0
+    dataset: Line = "drz"
+    data_path: Line = "data/drz/"
+    data_dirname: Line | None = None
+    scene: Line | None = None
+    """A scene folder, instead of `<data_path>/out/<data_dirname>`."""
+    mask_dirname: Name | None = None
+    downscale: Annotated[float, Field(gt=0, le=1)] = 0.25
+    near: Annotated[float, Field(ge=0)] | None = None
+    """Metres, as `far`; both are clipped to the scene box."""
+    far: Annotated[float, Field(gt=0)] | None = None
+    ray_samples: Annotated[Int, Field(ge=1, le=4096)] = 96
+    chunk_points: Annotated[Int, Field(ge=1024, le=2**31)] = 4_400_000
+    boundary_margin: Annotated[float, Field(ge=1, le=10)] = 1.0
+    color_space: Literal["linear", "srgb"] = "linear"
+    use_amp: bool = False
+    use_occ: bool = True
+    checkpoint_path: Line | None = None
+    prefix: Annotated[str, BeforeValidator(_checkpoint_prefix)] = "best"
+    use_stored_args: bool = False
+    devices: Annotated[tuple[int, ...] | None, BeforeValidator(_devices)] = None
+    max_attempts: Annotated[Int, Field(ge=1, le=100)] = 3
+
+    _ignored: tuple[str, ...] = PrivateAttr(default=())
+
+    @property
+    def ignored(self) -> tuple[str, ...]:
+        """Fields that the message gave and that this kind of job does not use."""
+        return self._ignored
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.near is not None and self.far is not None and self.near >= self.far:
+            raise ValueError(
+                f"`near` is {self.near} and `far` is {self.far}, give a far bound beyond the near one"
+            )
+        return self
+
+    def scene_path(self) -> Path:
+        """The scene folder.
+
+        Raises:
+            JobError: neither `scene` nor `data_dirname` is given.
+        """
+        if self.scene is not None:
+            return Path(self.scene)
+        if self.data_dirname is None:
+            raise JobError(_NO_SCENE)
+        return Path(self.data_path) / "out" / self.data_dirname
+
+    def resolved(self, base: Path) -> Self:
+        """The same job with its paths made absolute from `base`; URIs with a scheme stay."""
+        fields = ["checkpoint_path", "scene"]
+        if self.scene is None and self.data_dirname is not None:
+            fields.append("data_path")
+        given = {name: getattr(self, name) for name in fields}
+        return self._changed(
+            {name: str(base / path) for name, path in given.items() if path and "://" not in path}
+        )
+
+    def with_stored(self, stored: Mapping[str, Any]) -> Self:
+        """The same job, with the settings that it does not give itself taken from a stored job."""
+        own = self.model_fields_set | _NEVER_STORED
+        taken = {k: v for k, v in stored.items() if k in type(self).model_fields and k not in own}
+        merged = parse_job({**taken, **self.given()})
+        assert isinstance(merged, type(self))
+        return merged
+
+    def given(self) -> dict[str, Any]:
+        """What the message gave, as JSON: parsing it again gives the same job."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+    def _changed(self, update: dict[str, Any]) -> Self:
+        changed = self.model_copy(update=update)
+        changed._ignored = self._ignored
+        return changed
+
+
+class OptimizerFields(BaseModel):
+    """Rays and rates, for learning beforehand and for adapting."""
+
+    support_rays: Count = 4000
+    query_rays: Count = 2000
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    lr: Rate = 1e-4
+    encoding_lr: Rate = 1e-2
+    sigma_lr: Rate = 2e-3
+    color_lr: Rate = 2e-3
+    bg_lr: Rate = 1e-3
+    density_cap_per_m: Annotated[float, Field(gt=0, le=1e6)] = 10.0
+    """Densities are held below this, so that no sample is opaque by itself."""
+    sample_floor: Share = 0.3
+    """Share of a ray's samples that go where the density grid sees nothing."""
+    lpips: bool = True
+
+
+class TrainJob(JobFields, OptimizerFields):
+    """Learn a scene beforehand."""
+
+    op: Literal["train"] = "train"
+    batch_size: Annotated[Int, Field(ge=1, le=1024)] = 3
+    rays_per_step: Count = 2048
+    """Rays per expert and step of `algo` plain."""
+    cell_dim: Annotated[Int, Field(ge=1, le=1000)] = 5
+    num_submodules: Annotated[Int, Field(ge=1, le=100_000)] = 4
+    sigma_depth: Layers = 2
+    color_depth: Layers = 2
+    dim_hidden: Width = 64
+    color_hidden: Width = 64
+    log2_hashmap_size: Annotated[Int, Field(ge=8, le=28)] = 20
+    max_resolution: Annotated[Int, Field(ge=2, le=1_048_576)] = 4096
+    n_levels: Annotated[Int, Field(ge=1, le=32)] = 8
+    features_per_level: Annotated[Int, Field(ge=1, le=8)] = 4
+    base_resolution: Annotated[Int, Field(ge=2, le=4096)] = 16
+    dir_encoding: Literal["spherical", "frequency"] = "spherical"
+    no_bg_nerf: bool = False
+    bg_hidden: Width = 32
+    bg_encoding: Literal["spherical", "frequency"] = "spherical"
+    bg_color_default: Annotated[str | tuple[float, float, float], BeforeValidator(_background)] = "random"
+    no_scheduler: bool = False
+    decay_factor: Annotated[float, Field(ge=1, le=1e9)] = 10.0
+    algo: Literal["plain", "maml", "fomaml", "reptile"] = "fomaml"
+    outer_steps: Count = 20_000
+    inner_iter: Annotated[Int, Field(ge=1, le=10_000)] = 8
+    inner_lr: Rate = 0.015
+    fim: bool = False
+    fim_lambda: Annotated[float, Field(ge=0)] = 0.1
+    fim_beta: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    fim_epsilon: Annotated[float, Field(gt=0)] = 1e-6
+    fim_per_sample: bool = False
+    sync_step: Count = 20
+    """Steps between two meetings of the experts: the shared background and progress."""
+    eval_step: Count = 200
+    save_step: Count = 1000
+    print_step: Count = 1
+    max_test_tasks: Count = 4
+    keep_checkpoints: Annotated[Int, Field(ge=1, le=10_000)] = 3
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        _need_scene(self)
+        if self.base_resolution > self.max_resolution:
+            raise ValueError(
+                f"`base_resolution` is {self.base_resolution}, give at most "
+                f"`max_resolution`, {self.max_resolution}"
+            )
+        return self
+
+
+class EvalJob(JobFields, OptimizerFields):
+    """Adapt to new photographs for `tto` steps and measure on views never adapted on."""
+
+    op: Literal["eval"]
+    test_batch_size: Annotated[Int, Field(ge=1, le=100_000)] = 1
+    tto: Annotated[tuple[int, ...], BeforeValidator(_steps)] = (16,)
+    batch: Name | None = None
+    """Tag of the flight to adapt to; without it the validation split."""
+    replay: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Share of an adaptation step's rays that come from old photographs where the new ones do not look."""
+    save_adapted: bool = True
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.use_stored_args:
+            _need_scene(self)
+        _need_checkpoint(self)
+        return self
+
+
+class ViewJob(JobFields):
+    """Show a checkpoint in a browser."""
+
+    op: Literal["view"]
+    ray_samples: Annotated[Int, Field(ge=1, le=4096)] = 64
+    test_batch_size: Annotated[Int, Field(ge=1, le=100_000)] = 1
+    viewer_timeout: Annotated[float, Field(ge=-1)] = 900.0
+    """Seconds; -1 for no limit."""
+    host: Line = "127.0.0.1"
+    port: Annotated[Int, Field(ge=0, le=65_535)] = 7070
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        _need_checkpoint(self)
+        return self
+
+
+Job = TrainJob | EvalJob | ViewJob
+
+_MODELS: dict[str, type[TrainJob] | type[EvalJob] | type[ViewJob]] = {
+    "train": TrainJob,
+    "eval": EvalJob,
+    "view": ViewJob,
+}
+_ALIASES = {"max_res": "max_resolution"}
+_OF_ANY_JOB = {field for model in _MODELS.values() for field in model.model_fields} | {"camera_path"}
+_NEVER_STORED = {"op", "job_id", "checkpoint_path", "prefix", "use_stored_args", "max_attempts"}
+_NO_SCENE = "`scene` is missing, give the scene's folder, or `data_path` and `data_dirname`"
+
+
+def parse_job(message: bytes | str | Mapping[str, Any], made_up_from: str | None = None) -> Job:
+    """The job that a message describes.
+
+    A field that only another kind of job uses is accepted and ignored, see `Job.ignored`.
+
+    Args:
+        made_up_from: when the message gives no `job_id`, it is derived from this text (the same text gives
+            the same id, so that a message delivered twice is one job); without it, drawn at random.
+
+    Raises:
+        JobError: with every problem of the message in one sentence.
+    """
+    content = dict(message) if isinstance(message, Mapping) else read_json_object(message)
+    op = content.get("op", "train")
+    if not isinstance(op, str) or op not in _MODELS:
+        raise JobError(sentence([f"`op` is {shown(op)}, give one of 'train', 'eval' or 'view'"]))
+    model = _MODELS[op]
+
+    problems = []
+    for alias, name in _ALIASES.items():
+        if alias in content:
+            if name in content and content[name] != content[alias]:
+                problems.append(f"`{alias}` and `{name}` are two names of one field, keep one of them")
+            content[name] = content.pop(alias)
+    problems += [unknown_key(key, _OF_ANY_JOB) for key in content if key not in _OF_ANY_JOB]
+    own = {key: value for key, value in content.items() if key in model.model_fields}
+    if own.get("job_id") is None:
+        mark = (
+            hashlib.sha256(made_up_from.encode()).hexdigest()[:12] if made_up_from else secrets.token_hex(6)
+        )
+        own["job_id"] = f"{op}-{mark}"
+    own["op"] = op
+    job = None
+    try:
+        job = model.model_validate(own)
+    except ValidationError as error:
+        problems += [problem(found) for found in error.errors(include_url=False)]
+    if job is None or problems:
+        if "op" not in content:
+            problems.append("`op` is missing and was read as train, give train, eval or view")
+        raise JobError(sentence(problems))
+    job._ignored = tuple(
+        sorted(key for key in content if key in _OF_ANY_JOB and key not in model.model_fields)
+    )
+    return job
+
+
+def fingerprint(job: Job) -> str:
+    """SHA-256 (hex) of what a job asks for: every setting, defaults included, but not its id."""
+    settings = job.model_dump(mode="json", exclude={"job_id"})
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _need_scene(job: TrainJob | EvalJob) -> None:
+    if job.scene is None and job.data_dirname is None:
+        raise ValueError(_NO_SCENE)
+
+
+def _need_checkpoint(job: EvalJob | ViewJob) -> None:
+    if job.checkpoint_path is None:
+        raise ValueError(
+            "`checkpoint_path` is missing, give the folder of the job or checkpoint to start from"
+        )
