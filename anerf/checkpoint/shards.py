@@ -1,0 +1,65 @@
+"""Tensors of one expert as a safetensors file with a digest. Nothing is ever unpickled."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from anerf.checkpoint import storage
+from anerf.checkpoint.manifest import ShardRecord
+from anerf.checkpoint.resolve import file_in_step
+from anerf.errors import CheckpointError
+
+
+def write_shard(uri: str, tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> ShardRecord:
+    """Publish `tensors` (any device, any shapes) at `uri`, whole or not at all.
+
+    Args:
+        uri: `<step folder>/experts/<id>.safetensors` or `<step folder>/shared.safetensors`.
+        meta: plain words kept in the file's header.
+
+    Returns:
+        The record that the checkpoint's manifest keeps of it.
+
+    Raises:
+        CheckpointError: `uri` is not in a step folder, or cannot be written.
+    """
+    file = file_in_step(uri)
+    # A copy each: views of one flat parameter vector would otherwise be refused as shared memory.
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    # One header entry, because safetensors writes several in no fixed order: same tensors, same digest.
+    data = safetensors.torch.save(own, metadata={"anerf": json.dumps(dict(meta), sort_keys=True)})
+    storage.write_bytes(uri, data)
+    return ShardRecord(file=file, sha256=hashlib.sha256(data).hexdigest(), n_bytes=len(data))
+
+
+def read_shard(folder_uri: str, record: ShardRecord) -> dict[str, Tensor]:
+    """The tensors (on the CPU, writable) of the shard `record` in the step folder `folder_uri`.
+
+    Raises:
+        CheckpointError: the file is missing, short, or not the one that its manifest vouches for.
+    """
+    name = f"Shard {record.file} of {storage.shown(folder_uri)}"
+    remedy = "use another step, or train again from the last whole checkpoint."
+    try:
+        data = storage.read_bytes(storage.join(folder_uri, record.file))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{name} is missing: {remedy}") from error
+    except OSError as error:
+        raise CheckpointError(f"{name} cannot be read ({error}): {remedy}") from error
+    if len(data) != record.n_bytes:
+        raise CheckpointError(
+            f"{name} has {len(data)} bytes where its manifest says {record.n_bytes}: {remedy}"
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != record.sha256:
+        raise CheckpointError(
+            f"{name} has sha256 {digest[:12]} where its manifest says {record.sha256[:12]}: {remedy}"
+        )
+    try:
+        return safetensors.torch.load(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{name} is not a safetensors file ({error}): {remedy}") from error
