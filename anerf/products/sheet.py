@@ -20,7 +20,8 @@ _BAR_HEIGHT = 14
 class ViewComparison:
     """One view before and after learning or adapting.
 
-    Pictures are float sRGB (h, w, 3) in [0, 1], depth in metres. The captions stand below their pictures, such as "PSNR 24.1 dB".
+    Pictures are float sRGB (h, w, 3) in [0, 1], depth in metres. Captions stand below their
+    pictures, such as "PSNR 24.1 dB".
     """
 
     title: str
@@ -97,7 +98,7 @@ def draw_sheet(
     legends: Sequence[Legend] = (),
     tile_width: int = 320,
 ) -> Image.Image:
-    """Lay out titled rows of tiles under column heads, legends below their columns. Pictures keep their shape."""
+    """Titled rows of tiles under column heads, legends below their columns. Pictures keep their shape."""
     heights = [
         max(round(tile.picture.shape[0] * tile_width / tile.picture.shape[1]) for tile in tiles)
         for _, tiles in rows
@@ -121,7 +122,7 @@ def draw_sheet(
             _text(draw, (x, y + _LINE + row_height + 3), tile.caption, 13, _INK, tile_width)
         y += row_height + 2 * _LINE + _GAP
     for legend in legends:
-        _draw_legend(sheet, draw, legend, (_MARGIN + legend.column * pitch, y + _GAP), tile_width)
+        _draw_legend(sheet, draw, legend, (_MARGIN + legend.column * pitch, y + _GAP), tile_width - _MARGIN)
     return sheet
 
 

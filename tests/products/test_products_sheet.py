@@ -28,6 +28,7 @@ def _view(title: str = "view") -> ViewComparison:
         truth * 0.9,
         (50 + 20 * x).astype(np.float32),
         np.ones((60, 80), np.float32),
+        "held out",
         "PSNR 12.0 dB",
     )
 
@@ -43,11 +44,7 @@ def test_ramps_run_from_dark_to_bright(ramp) -> None:
 def test_viridis_has_its_known_ends_and_interpolates() -> None:
     assert VIRIDIS(np.array([0.0, 1.0])).tolist() == [[0x44, 0x01, 0x54], [0xFD, 0xE7, 0x25]]
     # Half way between the first two of ten stops.
-    assert VIRIDIS(np.array(1 / 18)).tolist() == [0x46, 0x14, 0x66] or VIRIDIS(np.array(1 / 18)).tolist() == [
-        70,
-        20,
-        102,
-    ]
+    assert VIRIDIS(np.array(1 / 18)).tolist() == [0x46, 0x14, 0x66]
 
 
 def test_depth_colours_span_the_range_and_nothing_is_grey() -> None:
