@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ from typing import Any, Literal
 from anerf.errors import JobError
 from anerf.jobs.events import JobLog, utc_now
 from anerf.jobs.spec import Job, fingerprint, parse_job
+from anerf.jobs.states import JobState
 
 JOB_FILE = "job.json"
 VERSION = 1
@@ -34,9 +36,16 @@ class AcceptedJob:
 
 
 def accept_job(job: Job, out: Path, origin: Origin) -> AcceptedJob:
-    """Make the job's folder and write its `job.json`, durably: after this the job survives a power cut."""
+    """Make the job's folder and write its `job.json`, durably: after this the job survives a power cut.
+
+    Raises:
+        JobError: there is a job of this id already, or something else under its name.
+    """
     folder = out / job.job_id
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise JobError(f"{folder} exists and is not a folder: give the job another `job_id`") from error
     accepted = AcceptedJob(job, fingerprint(job), origin, utc_now(), folder)
     content = {
         "version": VERSION,
@@ -45,10 +54,14 @@ def accept_job(job: Job, out: Path, origin: Origin) -> AcceptedJob:
         "origin": origin,
         "accepted_at": accepted.accepted_at,
     }
-    write_json_atomically(folder / JOB_FILE, content)
+    try:
+        write_json_atomically(folder / JOB_FILE, content, replace=False)
+    except FileExistsError as error:
+        raise JobError(f"{folder} holds a job already: give the job another `job_id`") from error
     accepted.log.append("accepted", op=job.op, origin=origin, fingerprint=accepted.fingerprint)
     if job.ignored:
         accepted.log.append("log", message=f"fields that {job.op} jobs do not use: {', '.join(job.ignored)}")
+    accepted.log.append("state", state=str(JobState.QUEUED), message="")
     return accepted
 
 
@@ -84,15 +97,27 @@ def read_accepted_job(folder: Path) -> AcceptedJob:
     return AcceptedJob(job, content["fingerprint"], content["origin"], content["accepted_at"], folder)
 
 
-def write_json_atomically(path: Path, content: dict[str, Any], mode: int = 0o644) -> None:
-    """Replace a file by new content: a reader sees the old or the new one, also after a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(fd, "w") as file:
-        json.dump(content, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def write_json_atomically(
+    path: Path, content: dict[str, Any], *, mode: int = 0o644, replace: bool = True
+) -> None:
+    """Publish a file whole: a reader sees the old or the new one, also after a power cut.
+
+    Raises:
+        FileExistsError: with `replace` off, and the file is there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with os.fdopen(fd, "w") as file:
+            json.dump(content, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        if replace:
+            temporary.replace(path)
+        else:
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

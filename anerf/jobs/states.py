@@ -16,7 +16,7 @@ class JobState(StrEnum):
     @property
     def is_terminal(self) -> bool:
         """Whether the job will never leave this state by itself."""
-        return not _FOLLOWERS[self]
+        return self not in (JobState.QUEUED, JobState.RUNNING)
 
     def may_become(self, following: "JobState") -> bool:
         """Whether a job may go from this state to `following`."""
@@ -29,7 +29,8 @@ _FOLLOWERS: dict[JobState, frozenset[JobState]] = {
     # Back to the queue: a lost machine, or everything was restarted.
     JobState.RUNNING: frozenset({JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
     JobState.SUCCEEDED: frozenset(),
-    JobState.FAILED: frozenset(),
-    JobState.CANCELLED: frozenset(),
+    # Somebody starts it again by hand: it goes on from its last checkpoint.
+    JobState.FAILED: frozenset({JobState.QUEUED}),
+    JobState.CANCELLED: frozenset({JobState.QUEUED}),
     JobState.REJECTED: frozenset(),
 }

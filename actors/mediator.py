@@ -1,0 +1,166 @@
+"""The Mediator: one detached actor that owns the job table and lets jobs run.
+
+A shell: admission and memory are `anerf.jobs.table`, policy is `actors.scheduler`, running is
+`actors.runner`. Here are only the lock, the loop and the feed of news.
+"""
+
+import collections
+import itertools
+import logging
+import threading
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors import lifeline
+from actors.names import JOB_PREFIX, MEDIATOR, NAMESPACE
+from actors.runner import RayRunner, end_stale_jobs
+from actors.scheduler import Scheduler
+from anerf import logs
+from anerf.errors import JobError
+from anerf.jobs.events import Event
+from anerf.jobs.folder import Origin
+from anerf.jobs.spec import parse_job
+from anerf.jobs.states import JobState
+from anerf.jobs.table import JobSummary, JobTable, SubmitResult
+
+logger = logging.getLogger(__name__)
+
+_TICK_S = 0.3
+_FEED_LENGTH = 10_000
+_LOG_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A job message as it came in. `mark` is the same when the same message is delivered again."""
+
+    raw: bytes
+    mark: str
+
+
+@dataclass(frozen=True)
+class News:
+    """Part of the feed: what happened to which job, in order.
+
+    `feed` names one life of the Mediator; a reader that meets another starts again from 0.
+    """
+
+    feed: str
+    next: int
+    items: tuple[tuple[JobSummary, Event], ...]
+
+
+@ray.remote
+class Mediator:
+    """Takes jobs on, answers for them, and lets them run one after the other."""
+
+    def __init__(self, out: str, base: str) -> None:
+        """Take up the jobs under `out`; relative paths in messages start at `base`."""
+        logs.configure()
+        lifeline.die_with_any_thread()
+        self._base = Path(base)
+        self._table = JobTable(Path(out))
+        self._scheduler = Scheduler(self._table, RayRunner(JOB_PREFIX), origin="kafka")
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._feed_name = uuid.uuid4().hex
+        self._feed: collections.deque[tuple[JobSummary, Event]] = collections.deque(maxlen=_FEED_LENGTH)
+        self._fed = 0
+        end_stale_jobs()
+        self._table.refresh()
+        # The news from the disk are old, but the last of each job may never have been told.
+        last = {summary.job_id: (summary, event) for summary, event in self._table.take_news()}
+        self._tell(tuple(last.values()))
+        self._scheduler.put_back()
+        threading.Thread(target=self._loop, name="scheduler", daemon=True).start()
+
+    def ready(self) -> str:
+        """The output folder, once the table is there."""
+        return str(self._table.out)
+
+    def submit(self, raw: bytes, origin: Origin = "kafka", mark: str | None = None) -> SubmitResult:
+        """Take a job on, durably, before this returns; safe to call again with the same message."""
+        try:
+            job = parse_job(raw, made_up_from=mark).resolved(self._base)
+        except JobError as error:
+            return SubmitResult(None, JobState.REJECTED, str(error))
+        with self._lock:
+            result = self._table.submit(job, origin)
+        self._wake.set()
+        return result
+
+    def submit_many(self, deliveries: Sequence[Delivery]) -> Sequence[SubmitResult]:
+        """`submit` for several messages, in order."""
+        return [self.submit(delivery.raw, mark=delivery.mark) for delivery in deliveries]
+
+    def list(self) -> Sequence[JobSummary]:
+        """Every job, in the order of acceptance."""
+        with self._lock:
+            return self._table.summaries()
+
+    def show(self, job_id: str) -> JobSummary:
+        """One job."""
+        with self._lock:
+            return self._table.show(job_id)
+
+    def cancel(self, job_id: str) -> JobSummary:
+        """End a job; harmless on one that has ended."""
+        with self._lock:
+            summary = self._scheduler.cancel(job_id)
+        self._wake.set()
+        return summary
+
+    def events(self, job_id: str, from_byte: int = 0) -> tuple[Sequence[Event], int]:
+        """A job's events from a byte offset on, and the offset to go on from."""
+        with self._lock:
+            log = self._table.accepted(job_id).log
+        return log.read(from_byte)
+
+    def log_text(self, job_id: str, from_byte: int = 0) -> tuple[str, int]:
+        """A job's log from a byte offset on (a mebibyte at most), and the offset to go on from."""
+        with self._lock:
+            path = self._table.accepted(job_id).folder / logs.LOG_FILE
+        if not path.exists():
+            return "", from_byte
+        with path.open("rb") as file:
+            file.seek(from_byte)
+            data = file.read(_LOG_CHUNK_BYTES)
+        return data.decode("utf-8", "replace"), from_byte + len(data)
+
+    def news(self, feed: str, after: int) -> News:
+        """What happened since a place in the feed; from its start for a reader of another feed."""
+        with self._lock:
+            first = self._fed - len(self._feed)
+            skip = max(0, after - first) if feed == self._feed_name else 0
+            return News(self._feed_name, self._fed, tuple(itertools.islice(self._feed, skip, None)))
+
+    def _loop(self) -> None:
+        while True:
+            with self._lock:
+                self._scheduler.tick()
+                self._tell(self._table.take_news())
+            self._wake.wait(_TICK_S)
+            self._wake.clear()
+
+    def _tell(self, news: Sequence[tuple[JobSummary, Event]]) -> None:
+        self._feed.extend(news)
+        self._fed += len(news)
+
+
+def start_mediator(out: Path, base: Path) -> Any:
+    """The Mediator of this cluster, started if it is not there yet; its methods may be called again safely."""
+    return Mediator.options(  # pyright: ignore[reportAttributeAccessIssue]
+        name=MEDIATOR,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        num_cpus=0,
+        max_restarts=-1,
+        max_task_retries=-1,
+        max_concurrency=8,
+    ).remote(str(out), str(base))

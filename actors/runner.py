@@ -1,0 +1,128 @@
+"""Runs jobs as Ray actors, one actor a job, and watches how they end."""
+
+import logging
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, cast
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from actors.names import JOB_PREFIX, NAMESPACE
+from actors.scheduler import LEARNING_LIMIT, VIEW_LIMIT, MachineFailure, Outcome
+from anerf.jobs.folder import AcceptedJob
+from anerf.jobs.spec import ViewJob
+
+logger = logging.getLogger(__name__)
+
+_NAME_FREED_TIMEOUT_S = 15.0
+
+
+class RayRunner:
+    """A `Runner` whose jobs are named actors: a name that is taken is a job that another life left behind.
+
+    The actors are owned by this process and end with it.
+    """
+
+    def __init__(self, prefix: str) -> None:
+        self._prefix = prefix
+        self._threads = ThreadPoolExecutor(LEARNING_LIMIT + VIEW_LIMIT, thread_name_prefix="job")
+        self._runs: dict[str, Future[str]] = {}
+        self._actors: dict[str, Any] = {}
+        self._asked_to_stop: set[str] = set()
+
+    def start(self, accepted: AcceptedJob) -> None:
+        """Start the job's actor, and wait for its end, in a thread of its own."""
+        self._runs[accepted.job.job_id] = self._threads.submit(self._run, accepted)
+
+    def ask_to_stop(self, job_id: str) -> None:
+        """Tell a running job to end after its current step."""
+        self._asked_to_stop.add(job_id)
+        if job_id in self._actors:
+            self._actors[job_id].cancel.remote()
+
+    def kill(self, job_id: str) -> None:
+        """End a running job at once."""
+        self._asked_to_stop.add(job_id)
+        if job_id in self._actors:
+            ray.kill(self._actors[job_id])
+
+    def ended(self) -> list[Outcome]:
+        """Jobs that have ended since the last call."""
+        outcomes = []
+        for job_id, run in list(self._runs.items()):
+            if run.done():
+                del self._runs[job_id]
+                error = run.exception()
+                outcomes.append(Outcome(job_id, error, "" if error else run.result()))
+        return outcomes
+
+    def _run(self, accepted: AcceptedJob) -> str:
+        job_id = accepted.job.job_id
+        name = self._prefix + job_id
+        end_actor(name)
+        options = {"name": name, "namespace": NAMESPACE, "max_restarts": 0}
+        actor = _actor_class(accepted).options(**options).remote(str(accepted.folder))
+        self._actors[job_id] = actor
+        if job_id in self._asked_to_stop:
+            actor.cancel.remote()
+        try:
+            summary = cast(dict[str, Any] | None, ray.get(actor.run.remote()))
+        except RayError as error:
+            raise _cause(error) from error
+        finally:
+            del self._actors[job_id]
+            self._asked_to_stop.discard(job_id)
+            # The process goes with its last handle; other references may linger.
+            ray.kill(actor)
+        return str((summary or {}).get("message", ""))
+
+
+def end_actor(name: str) -> None:
+    """End the actor of this name, if there is one, and wait until the name is free."""
+    deadline = time.monotonic() + _NAME_FREED_TIMEOUT_S
+    while True:
+        try:
+            actor = ray.get_actor(name, namespace=NAMESPACE)
+        except ValueError:
+            return
+        logger.warning("ending actor %s, left behind by an earlier life", name)
+        ray.kill(actor)
+        if time.monotonic() > deadline:
+            raise MachineFailure(
+                f"actor {name} is still there {_NAME_FREED_TIMEOUT_S:g} s after it was ended"
+            )
+        time.sleep(0.1)
+
+
+def end_stale_jobs() -> None:
+    """End every job actor that an earlier Mediator has left behind."""
+    named: Any = ray.util.list_named_actors(all_namespaces=True)
+    for actor in named:
+        if actor["namespace"] == NAMESPACE and actor["name"].startswith(JOB_PREFIX):
+            end_actor(actor["name"])
+
+
+def _actor_class(accepted: AcceptedJob) -> Any:
+    # Imported here: these bring torch, and the processes that schedule must stay small.
+    if isinstance(accepted.job, ViewJob):
+        from actors.viewer import ViewerActor
+
+        return ViewerActor
+    from actors.coordinator import MetaCoordinator
+
+    return MetaCoordinator
+
+
+def _cause(error: RayError) -> BaseException:
+    """What went wrong in the actor; a lost process or node is the machine's fault, not the job's."""
+    if isinstance(error, RayTaskError):
+        cause = error.cause
+        if isinstance(cause, RayError) and not isinstance(cause, RayTaskError):
+            return MachineFailure(f"the job lost a process it needs: {_first_line(cause)}")
+        return cause if isinstance(cause, BaseException) else error
+    return MachineFailure(f"the job's process was lost: {_first_line(error)}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

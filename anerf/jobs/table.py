@@ -1,0 +1,189 @@
+"""All jobs under one output folder: who is let in, where each stands, whose turn it is.
+
+The disk is the truth. The table is rebuilt from `<out>/*/job.json` and `events.jsonl`, and whatever it
+decides is on the disk before anybody hears of it; killing it at any moment loses nothing.
+"""
+
+import logging
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anerf.errors import JobError
+from anerf.jobs.events import Event, JobRecord, fold
+from anerf.jobs.folder import JOB_FILE, AcceptedJob, Origin, accept_job, read_accepted_job
+from anerf.jobs.spec import Job, fingerprint
+from anerf.jobs.states import JobState
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class SubmitResult:
+    """The answer to a job message. `state` is REJECTED when it is not taken on, and `message` says why."""
+
+    job_id: str | None
+    state: JobState
+    message: str = ""
+    new: bool = False
+    """Whether this message brought the job, rather than repeating it."""
+
+
+@dataclass(frozen=True)
+class JobSummary:
+    """One line of a job list."""
+
+    job_id: str
+    op: str
+    origin: Origin
+    accepted_at: str
+    record: JobRecord
+    folder: str
+    waiting_for: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, the record's beside the others."""
+        values = asdict(self)
+        return {**values, **values.pop("record")}
+
+
+@dataclass
+class _Entry:
+    accepted: AcceptedJob
+    record: JobRecord = field(default_factory=JobRecord)
+    next_byte: int = 0
+    waiting_for: str = ""
+
+    def summary(self) -> JobSummary:
+        accepted = self.accepted
+        return JobSummary(
+            accepted.job.job_id,
+            accepted.job.op,
+            accepted.origin,
+            accepted.accepted_at,
+            self.record,
+            str(accepted.folder),
+            self.waiting_for,
+        )
+
+
+class JobTable:
+    """The jobs of one output folder. Only its owner writes their `state` events; not safe for threads."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._entries: dict[str, _Entry] = {}
+        self._unreadable: set[str] = set()
+        self._news: list[tuple[JobSummary, Event]] = []
+
+    def refresh(self) -> None:
+        """Take up the job folders that have appeared on the disk; one that cannot be read is named once."""
+        if not self.out.is_dir():
+            return
+        for folder in self.out.iterdir():
+            known = folder.name in self._entries or folder.name in self._unreadable
+            if not known and (folder / JOB_FILE).is_file():
+                try:
+                    self.adopt(read_accepted_job(folder))
+                except JobError as error:
+                    self._unreadable.add(folder.name)
+                    logger.warning("%s: left out of the job table", error)
+
+    def adopt(self, accepted: AcceptedJob) -> None:
+        """Take up a job that is on the disk."""
+        entry = self._entries[accepted.job.job_id] = _Entry(accepted)
+        self._catch_up(entry)
+
+    def submit(self, job: Job, origin: Origin) -> SubmitResult:
+        """Let a job in, durably; or answer with the state of the same job; or turn it away."""
+        entry = self._entries.get(job.job_id)
+        if entry is None and (self.out / job.job_id / JOB_FILE).exists():
+            try:
+                self.adopt(read_accepted_job(self.out / job.job_id))
+            except JobError as error:
+                return SubmitResult(job.job_id, JobState.REJECTED, str(error))
+            entry = self._entries[job.job_id]
+        if entry is None:
+            try:
+                self.adopt(accept_job(job, self.out, origin))
+            except JobError as error:
+                return SubmitResult(job.job_id, JobState.REJECTED, str(error))
+            return SubmitResult(job.job_id, JobState.QUEUED, new=True)
+        if entry.accepted.fingerprint != fingerprint(job):
+            reason = (
+                f"there is a job {job.job_id} with other settings already, see "
+                f"{entry.accepted.folder / JOB_FILE}: give this one another `job_id`"
+            )
+            return SubmitResult(job.job_id, JobState.REJECTED, reason)
+        self._catch_up(entry)
+        return SubmitResult(job.job_id, entry.record.state, f"job {job.job_id} is known already")
+
+    def change(
+        self, job_id: str, state: JobState, message: str = "", attempt: int | None = None
+    ) -> JobRecord:
+        """Write a change of state and return the record after it.
+
+        Raises:
+            JobError: the job is unknown, or may not go to `state` from where it stands.
+        """
+        entry = self._entry(job_id)
+        self._catch_up(entry)
+        if not entry.record.state.may_become(state):
+            raise JobError(f"job {job_id} is {entry.record.state} and cannot become {state}")
+        fields = {} if attempt is None else {"attempt": attempt}
+        entry.accepted.log.append("state", state=str(state), message=message, **fields)
+        entry.waiting_for = ""
+        self._catch_up(entry)
+        return entry.record
+
+    def wait_for(self, job_id: str, reason: str) -> None:
+        """Record why a queued job is not running yet, once per reason."""
+        entry = self._entry(job_id)
+        if entry.waiting_for != reason:
+            entry.waiting_for = reason
+            entry.accepted.log.append("log", message=f"waiting: {reason}")
+
+    def take_news(self) -> list[tuple[JobSummary, Event]]:
+        """The events since the last call, each with the job as it stood after it."""
+        for entry in self._entries.values():
+            if not entry.record.state.is_terminal:
+                self._catch_up(entry)
+        news, self._news = self._news, []
+        return news
+
+    def accepted(self, job_id: str) -> AcceptedJob:
+        """The job as it was taken on."""
+        return self._entry(job_id).accepted
+
+    def show(self, job_id: str) -> JobSummary:
+        """Where a job stands now."""
+        entry = self._entry(job_id)
+        self._catch_up(entry)
+        return entry.summary()
+
+    def summaries(self) -> list[JobSummary]:
+        """Where every job stands, in the order of acceptance."""
+        self.refresh()
+        for entry in self._entries.values():
+            self._catch_up(entry)
+        return [entry.summary() for entry in self._in_order()]
+
+    def unfinished(self) -> list[JobSummary]:
+        """The jobs that are queued or running as far as the table knows, in the order of acceptance."""
+        return [entry.summary() for entry in self._in_order() if not entry.record.state.is_terminal]
+
+    def _in_order(self) -> list[_Entry]:
+        return sorted(self._entries.values(), key=lambda e: (e.accepted.accepted_at, e.accepted.job.job_id))
+
+    def _catch_up(self, entry: _Entry) -> None:
+        events, entry.next_byte = entry.accepted.log.read(entry.next_byte)
+        for event in events:
+            entry.record = fold([event], entry.record)
+            self._news.append((entry.summary(), event))
+
+    def _entry(self, job_id: str) -> _Entry:
+        if job_id not in self._entries:
+            self.refresh()
+        if job_id not in self._entries:
+            raise JobError(f"there is no job {job_id} in {self.out}: `anerf jobs list` shows those there are")
+        return self._entries[job_id]
