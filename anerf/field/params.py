@@ -1,0 +1,84 @@
+"""One expert's parameters as three flat vectors, and how they start."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anerf.errors import CheckpointError
+from anerf.field.layout import FLIGHT_CODE_DIM, FieldLayout, MlpLayout
+
+GRID_INIT = 1e-4  # tiny-cuda-nn's uniform range of the table
+
+
+@dataclass(frozen=True)
+class FieldParams:
+    """Flat parameter vectors in tiny-cuda-nn's order; fast weights are just another of these."""
+
+    grid: Float[Tensor, " g"]
+    sigma_mlp: Float[Tensor, " s"]
+    color_mlp: Float[Tensor, " c"]
+
+    def items(self) -> Iterator[tuple[str, Tensor]]:
+        """Name and tensor of each vector."""
+        return ((f.name, getattr(self, f.name)) for f in fields(self))
+
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The vectors in declaration order."""
+        return self.grid, self.sigma_mlp, self.color_mlp
+
+    def detached(self) -> "FieldParams":
+        """Copies that require gradients and share nothing."""
+        return FieldParams(*(t.detach().clone().requires_grad_() for t in self.tensors()))
+
+
+def init_mlp(layout: MlpLayout, generator: torch.Generator) -> Float[Tensor, " p"]:
+    """Xavier-uniform matrices, as tiny-cuda-nn draws them (`GPUMatrix::initialize_xavier_uniform`)."""
+    matrices = []
+    for rows, columns in layout.shapes:
+        bound = math.sqrt(6.0 / (rows + columns))
+        matrices.append((torch.rand(rows * columns, generator=generator) * 2 - 1) * bound)
+    return torch.cat(matrices)
+
+
+def init_field(layout: FieldLayout, generator: torch.Generator) -> FieldParams:
+    """A fresh expert: an almost flat table and Xavier networks."""
+    grid = (torch.rand(layout.grid.n_params, generator=generator) * 2 - 1) * GRID_INIT
+    sigma_mlp = init_mlp(layout.sigma_mlp, generator)
+    return FieldParams(grid, sigma_mlp, init_mlp(layout.color_mlp, generator))
+
+
+def check_params(params: FieldParams, layout: FieldLayout, what: str) -> None:
+    """Refuse vectors whose lengths differ from the layout.
+
+    Raises:
+        CheckpointError: naming `what`, the vector and both lengths.
+    """
+    expected = {
+        "grid": layout.grid.n_params,
+        "sigma_mlp": layout.sigma_mlp.n_params,
+        "color_mlp": layout.color_mlp.n_params,
+    }
+    for name, tensor in params.items():
+        if tensor.numel() != expected[name]:
+            raise CheckpointError(
+                f"{what}: vector {name!r} has {tensor.numel()} values where its layout asks"
+                f" for {expected[name]}; the checkpoint belongs to other settings"
+            )
+
+
+def flight_code(index: int) -> Float[Tensor, " k"]:
+    """The constant input by which the colour network tells flights apart.
+
+    The first flight has zeros, later ones rows of a Hadamard matrix at +-1.5 (any two differ in half of
+    their entries), so that a new flight is a new input and not a new network.
+    """
+    if index == 0:
+        return torch.zeros(FLIGHT_CODE_DIM)
+    # Row 0 of the matrix is constant; shifting the sign every full turn keeps 2 x 8 codes distinct.
+    row, turn = index % FLIGHT_CODE_DIM, index // FLIGHT_CODE_DIM
+    bits = [bin(row & column).count("1") + turn for column in range(FLIGHT_CODE_DIM)]
+    return torch.tensor([1.5 if bit % 2 else -1.5 for bit in bits])
