@@ -100,8 +100,9 @@ class PartitionStamp:
 class Manifest:
     """A whole checkpoint at one step: every shard that belongs to it and all that reading them needs.
 
-    `field` are the field's plain settings, `grid_resolutions` its per-level grid resolutions, `metrics`
-    what was measured at this step, `job` the job as it was accepted. `shards` maps expert ids to files.
+    `field` are the field's plain settings, `grid_resolutions` and `grid_scales` its grid levels
+    (stored, since another machine may round them differently), `metrics` what was
+    measured at this step, `job` the job as it was accepted. `shards` maps expert ids to files.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -113,6 +114,7 @@ class Manifest:
     partition: PartitionStamp
     field: dict[str, bool | int | float | str]
     grid_resolutions: tuple[Annotated[int, Field(gt=0)], ...]
+    grid_scales: tuple[float, ...]
     shards: dict[ExpertId, ShardRecord]
     shared: ShardRecord | None
     flights: tuple[str, ...]

@@ -13,6 +13,8 @@ from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import file_in_step
 from anerf.errors import CheckpointError
 
+_REMEDY = "use another step, or train again from the last whole checkpoint."
+
 
 def write_shard(uri: str, tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> ShardRecord:
     """Publish `tensors` (any device, any shapes) at `uri`, whole or not at all.
@@ -42,24 +44,41 @@ def read_shard(folder_uri: str, record: ShardRecord) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the file is missing, short, or not the one that its manifest vouches for.
     """
+    name, data = _vouched_bytes(folder_uri, record)
+    try:
+        return safetensors.torch.load(data)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{name} is not a safetensors file ({error}): {_REMEDY}") from error
+
+
+def copy_shard(folder_uri: str, record: ShardRecord, uri: str) -> ShardRecord:
+    """Publish the shard `record` of `folder_uri` at `uri` in another step folder, byte for byte.
+
+    Raises:
+        CheckpointError: as `read_shard` and `write_shard`.
+    """
+    _, data = _vouched_bytes(folder_uri, record)
+    file = file_in_step(uri)
+    storage.write_bytes(uri, data)
+    return ShardRecord(file=file, sha256=record.sha256, n_bytes=record.n_bytes)
+
+
+def _vouched_bytes(folder_uri: str, record: ShardRecord) -> tuple[str, bytes]:
+    """A shard's name for messages and its bytes, checked against the record."""
     name = f"Shard {record.file} of {storage.shown(folder_uri)}"
-    remedy = "use another step, or train again from the last whole checkpoint."
     try:
         data = storage.read_bytes(storage.join(folder_uri, record.file))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{name} is missing: {remedy}") from error
+        raise CheckpointError(f"{name} is missing: {_REMEDY}") from error
     except OSError as error:
-        raise CheckpointError(f"{name} cannot be read ({error}): {remedy}") from error
+        raise CheckpointError(f"{name} cannot be read ({error}): {_REMEDY}") from error
     if len(data) != record.n_bytes:
         raise CheckpointError(
-            f"{name} has {len(data)} bytes where its manifest says {record.n_bytes}: {remedy}"
+            f"{name} has {len(data)} bytes where its manifest says {record.n_bytes}: {_REMEDY}"
         )
     digest = hashlib.sha256(data).hexdigest()
     if digest != record.sha256:
         raise CheckpointError(
-            f"{name} has sha256 {digest[:12]} where its manifest says {record.sha256[:12]}: {remedy}"
+            f"{name} has sha256 {digest[:12]} where its manifest says {record.sha256[:12]}: {_REMEDY}"
         )
-    try:
-        return safetensors.torch.load(data)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{name} is not a safetensors file ({error}): {remedy}") from error
+    return name, data

@@ -50,21 +50,28 @@ def open_store(uri: str) -> tuple[pafs.FileSystem, str]:
 
 def is_file(uri: str) -> bool:
     """Whether a file lies at `uri`."""
-    store, path = open_store(uri)
-    return store.get_file_info(path).type == pafs.FileType.File
+    return file_size(uri) is not None
 
 
 def file_size(uri: str) -> int | None:
     """Bytes of the file at `uri`, or None where there is none."""
     store, path = open_store(uri)
-    info = store.get_file_info(path)
+    try:
+        info = store.get_file_info(path)
+    except OSError as error:
+        raise _unreachable(uri, error) from error
     return info.size if info.type == pafs.FileType.File else None
 
 
 def folder_names(uri: str) -> list[str]:
     """Names of the folders directly below `uri`, sorted; none where `uri` does not exist."""
     store, path = open_store(uri)
-    found = store.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    try:
+        found = store.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+    except NotADirectoryError:
+        return []
+    except OSError as error:
+        raise _unreachable(uri, error) from error
     return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
 
 
@@ -120,3 +127,7 @@ def delete_folder(uri: str) -> None:
     store, path = open_store(uri)
     with contextlib.suppress(FileNotFoundError):
         store.delete_dir(path)
+
+
+def _unreachable(uri: str, error: OSError) -> CheckpointError:
+    return CheckpointError(f"{shown(uri)} cannot be looked into ({error}): check the path and its rights.")

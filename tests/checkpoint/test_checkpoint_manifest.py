@@ -72,6 +72,7 @@ def _manifests(draw: st.DrawFn) -> Manifest:
             st.dictionaries(st.text(), st.booleans() | st.integers() | _finite | st.text(), max_size=3)
         ),
         grid_resolutions=tuple(draw(st.lists(st.integers(1, 2**20), max_size=4))),
+        grid_scales=tuple(draw(st.lists(st.floats(0.5, 1e6), max_size=4))),
         shards={expert: record(f"experts/{expert}.safetensors") for expert in experts},
         shared=record("shared.safetensors") if draw(st.booleans()) else None,
         flights=tuple(draw(st.lists(st.text(), max_size=3))),
@@ -99,6 +100,7 @@ def _example(**changes: Any) -> Manifest:
         partition=PartitionStamp("g11", ((0.0, 0.0, 0.0),), 2, 1.1, (((-40.0,) * 3, (40.0,) * 3),)),
         field={"n_levels": 8},
         grid_resolutions=(16, 32),
+        grid_scales=(15.0, 31.0),
         shards={0: ShardRecord("experts/0.safetensors", "0" * 64, 12)},
         shared=None,
         flights=("train",),

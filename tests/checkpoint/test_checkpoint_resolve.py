@@ -32,6 +32,7 @@ def _save(job: Path, step: int, *, finished: bool = True) -> str:
         partition=PartitionStamp("g11", ((0.0,) * 3,), 2, 1.1, (_BOX,)),
         field={},
         grid_resolutions=(16,),
+        grid_scales=(15.0,),
         shards={0: record},
         shared=None,
         flights=(),
@@ -117,6 +118,14 @@ def test_other_prefixes_are_refused(job: Path, prefix: str) -> None:
 def test_nothing_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"No complete checkpoint under .*nowhere"):
         resolve_checkpoint(str(tmp_path / "nowhere"), "last")
+
+
+def test_places_that_cannot_be_looked_into_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="No complete checkpoint under"):
+        resolve_checkpoint(str(tmp_path / "file"), "last")
+    with pytest.raises(CheckpointError, match="cannot be looked into"):
+        resolve_checkpoint(str(tmp_path / ("x" * 300)), "last")
 
 
 def test_prune_keeps_the_newest_and_the_best_and_what_is_being_written(job: Path) -> None:

@@ -1,0 +1,119 @@
+"""From a checkpoint folder to a scene that renders."""
+
+import torch
+
+from anerf.checkpoint.manifest import Box, Manifest, read_manifest
+from anerf.checkpoint.resolve import resolve_checkpoint
+from anerf.checkpoint.shards import read_shard
+from anerf.errors import CheckpointError
+from anerf.field.backend import choose_backend
+from anerf.field.spec import FieldSpec
+from anerf.geometry.boxes import Aabb
+from anerf.geometry.geodesy import GeodeticReference
+from anerf.learn.state import field_params, restore_density
+from anerf.render.expert import ExpertModel, FieldSetting
+from anerf.render.scene_model import SceneModel
+
+
+def expert_box(manifest: Manifest, expert: int) -> Aabb:
+    """An expert's box in the learning frame."""
+    return learning_box(manifest.partition.boxes[expert], manifest.scene.origin, manifest.scene.scale)
+
+
+def learning_box(box: Box, origin: tuple[float, float, float], scale: float) -> Aabb:
+    """A box in ENU metres moved into the learning frame."""
+    lo, hi = (tuple((c - o) / scale for c, o in zip(corner, origin, strict=True)) for corner in box)
+    return Aabb((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
+
+
+def field_setting(
+    manifest: Manifest, device: torch.device, backend: str = "auto"
+) -> tuple[FieldSpec, FieldSetting]:
+    """The field's settings and layout as the checkpoint stored them."""
+    spec = FieldSpec.from_json(manifest.field, f"checkpoint of step {manifest.step}")
+    layout = spec.layout(list(manifest.grid_scales))
+    stored = tuple(level.resolution for level in layout.grid.levels)
+    if stored != manifest.grid_resolutions:
+        raise CheckpointError(
+            f"the checkpoint of step {manifest.step} stores grid resolutions {manifest.grid_resolutions}"
+            f" that its scales do not give ({stored}): its manifest was altered, use another checkpoint"
+        )
+    setting = FieldSetting(choose_backend(backend, device), layout, spec.density_scale(manifest.scene.scale))
+    return spec, setting
+
+
+def load_expert_model(uri: str, manifest: Manifest, expert: int, setting: FieldSetting) -> ExpertModel:
+    """One expert's parameters and density grid from its shard.
+
+    Raises:
+        CheckpointError: the shard is missing, damaged or does not fit.
+    """
+    if expert not in manifest.shards:
+        raise CheckpointError(
+            f"the checkpoint {uri} has no shard of expert {expert}: train again with this partition"
+        )
+    record = manifest.shards[expert]
+    where = f"{uri}/{record.file}"
+    tensors = read_shard(uri, record)
+    box = expert_box(manifest, expert)
+    return ExpertModel(
+        field_params(tensors, setting.layout, where), restore_density(tensors, box, where), box
+    )
+
+
+def scene_model(
+    manifest: Manifest,
+    spec: FieldSpec,
+    setting: FieldSetting,
+    models: tuple[ExpertModel, ...],
+    background: torch.Tensor | None,
+) -> SceneModel:
+    """Experts and stamps put together."""
+    stamp = manifest.scene
+    return SceneModel(
+        scene_name=stamp.name,
+        reference=GeodeticReference(*stamp.reference),
+        crs=stamp.crs,
+        origin=stamp.origin,
+        scale=stamp.scale,
+        aabb=Aabb(*stamp.aabb),
+        flights=manifest.flights,
+        experts=tuple(str(expert) for expert in range(len(manifest.partition.centroids))),
+        partition_centroids=torch.tensor(manifest.partition.centroids, dtype=torch.float64).numpy(),
+        dims=manifest.partition.dims,
+        margin=manifest.partition.margin,
+        spec=spec,
+        setting=setting,
+        models=models,
+        background=background,
+    )
+
+
+def load_background(uri: str, manifest: Manifest, spec: FieldSpec) -> torch.Tensor | None:
+    """The shared background head, where the field has one."""
+    if spec.background != "head":
+        return None
+    if manifest.shared is None:
+        raise CheckpointError(
+            f"the checkpoint {uri} has no shared shard though its field has a background head"
+        )
+    return read_shard(uri, manifest.shared)["background"]
+
+
+def load_scene_model(path: str, prefix: str = "best", device: str = "cpu") -> SceneModel:
+    """Everything of a checkpoint that pictures need.
+
+    Args:
+        path: a step folder, a checkpoints folder or a job folder (local or any `pyarrow.fs` URI).
+        prefix: `best`, `last` or `step<N>`.
+        device: where the parameters go.
+
+    Raises:
+        CheckpointError: it is missing or damaged; the sentence says what and what to do.
+    """
+    uri = resolve_checkpoint(path, prefix)
+    manifest = read_manifest(uri)
+    spec, setting = field_setting(manifest, torch.device(device))
+    n_experts = len(manifest.partition.centroids)
+    models = tuple(load_expert_model(uri, manifest, expert, setting) for expert in range(n_experts))
+    return scene_model(manifest, spec, setting, models, load_background(uri, manifest, spec))
