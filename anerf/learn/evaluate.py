@@ -1,0 +1,125 @@
+"""Measuring a scene on photographs: which views, which look, what they score."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from anerf.errors import SceneError
+from anerf.learn.lpips import Lpips
+from anerf.learn.metrics import psnr, ssim
+from anerf.learn.rays import flight_of
+from anerf.render.picture import Picture, render_picture
+from anerf.render.scene_model import SceneModel
+from anerf.scene.pixels import PixelStore
+from anerf.scene.scene import Scene
+
+SUPPORT_PERIOD = 3
+PSNR_CAP_DB = 99.0  # of equal pictures, whose PSNR is infinite and cannot stand in JSON
+
+
+@dataclass(frozen=True)
+class ViewScore:
+    """One view's scores in sRGB. `fitted_psnr_db` is after an affine colour fit to the photograph.
+
+    `role` says what the view was to the adaptation: `new` (of the new flight, never adapted on) or `old`.
+    """
+
+    file: str
+    split: str
+    role: str
+    tto: int
+    psnr_db: float
+    fitted_psnr_db: float
+    ssim: float
+    lpips: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ScoredView:
+    """A rendered view beside its photograph (both sRGB in [0, 1])."""
+
+    score: ViewScore
+    picture: Picture
+    truth: Float[np.ndarray, "h w 3"]
+
+
+def support_and_query(files: list[str]) -> tuple[list[int], list[int]]:
+    """Split a batch of photographs, in name order, into those adapted on and those only measured on.
+
+    Every third one (numbers 1, 4, 7, …) is measured on. Returns positions in `files`.
+
+    Raises:
+        SceneError: fewer than two photographs leave nothing to measure on.
+    """
+    if len(files) < 2:
+        raise SceneError(f"a batch of {len(files)} photograph leaves no view to measure on: bring at least 2")
+    order = sorted(range(len(files)), key=lambda i: files[i])
+    query = [i for k, i in enumerate(order) if k % SUPPORT_PERIOD == 1]
+    support = [i for k, i in enumerate(order) if k % SUPPORT_PERIOD != 1]
+    return support, query
+
+
+def color_fitted(
+    rgb: Float[np.ndarray, "h w 3"], truth: Float[np.ndarray, "h w 3"], mask: Bool[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w 3"]:
+    """The picture under the affine colour map (3 x 4, least squares) that brings it closest to the truth."""
+    source = np.concatenate([rgb[mask], np.ones((int(mask.sum()), 1), rgb.dtype)], axis=1)
+    fit, *_ = np.linalg.lstsq(source, truth[mask], rcond=None)
+    mapped = np.concatenate([rgb, np.ones((*rgb.shape[:2], 1), rgb.dtype)], axis=2) @ fit
+    return np.clip(mapped, 0, 1).astype(np.float32)
+
+
+def score_view(
+    model: SceneModel,
+    scene: Scene,
+    pixels: PixelStore,
+    index: int,
+    *,
+    role: str,
+    tto: int,
+    samples: int,
+    lpips: Lpips | None,
+) -> ScoredView:
+    """Render the view of frame `index` (into `scene.frames`) as on its own flight and score it."""
+    frame = scene.frames[index]
+    started = time.perf_counter()
+    known = flight_of(frame.split) in model.flights
+    flight = flight_of(frame.split) if known else None  # before adapting, a new flight has no look of its own
+    picture = render_picture(model, pixels.camera(index), frame.c2w, samples=samples, flight=flight)
+    seconds = time.perf_counter() - started
+    truth = pixels.image(index).astype(np.float32) / 255
+    mask = np.asarray(pixels.mask(index))
+    rgb = picture.rgb.astype(np.float32)
+    score = ViewScore(
+        file=frame.file,
+        split=frame.split,
+        role=role,
+        tto=tto,
+        psnr_db=_finite(psnr(rgb, truth, mask)),
+        fitted_psnr_db=_finite(psnr(color_fitted(rgb, truth, mask), truth, mask)),
+        ssim=ssim(rgb, truth, mask),
+        lpips=None if lpips is None else lpips(rgb, truth),
+        seconds=seconds,
+    )
+    return ScoredView(score, picture, truth)
+
+
+def mean_scores(scores: list[ViewScore]) -> dict[str, float]:
+    """Mean of each score over views."""
+    means = {
+        "psnr_db": float(np.mean([s.psnr_db for s in scores])),
+        "fitted_psnr_db": float(np.mean([s.fitted_psnr_db for s in scores])),
+        "ssim": float(np.mean([s.ssim for s in scores])),
+    }
+    with_lpips = [s.lpips for s in scores if s.lpips is not None]
+    if with_lpips:
+        means["lpips"] = float(np.mean(with_lpips))
+    return means
+
+
+def _finite(db: float) -> float:
+    return min(db, PSNR_CAP_DB) if math.isfinite(db) else PSNR_CAP_DB

@@ -1,0 +1,122 @@
+"""Adam, AdamW and SGD over flat vectors; table rows that a batch did not touch stay as they are.
+
+Dense Adam moves every row of the table at every step on its old momentum; here only rows with a gradient
+move, as in tiny-cuda-nn. Kingma & Ba 2015; Loshchilov & Hutter 2019 for the decoupled decay.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+BETA1 = 0.9
+BETA2 = 0.99
+EPSILON = 1e-15
+ADAMW_DECAY = 1e-2
+
+
+@dataclass
+class Moments:
+    """Adam's running means of one vector; `steps` counts its updates."""
+
+    first: Float[Tensor, " p"]
+    second: Float[Tensor, " p"]
+    steps: int = 0
+
+    @staticmethod
+    def zeros_like(parameter: Float[Tensor, " p"]) -> "Moments":
+        """Moments of a vector that was never stepped."""
+        return Moments(torch.zeros_like(parameter), torch.zeros_like(parameter))
+
+
+def _adam_delta(
+    grad: Tensor, first: Tensor, second: Tensor, steps: int, rate: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    first = torch.lerp(first, grad, 1 - BETA1)
+    second = torch.lerp(second, grad * grad, 1 - BETA2)
+    corrected = (second / (1 - BETA2**steps)).sqrt_().add_(EPSILON)
+    return first, second, (rate / (1 - BETA1**steps)) * first / corrected
+
+
+@torch.no_grad()
+def step_dense(
+    kind: str, parameter: Float[Tensor, " p"], grad: Float[Tensor, " p"], moments: Moments, rate: float
+) -> None:
+    """One step of `kind` (adam, adamw, sgd) in place on a network's vector."""
+    moments.steps += 1
+    if kind == "sgd":
+        parameter.sub_(grad, alpha=rate)
+        return
+    if kind == "adamw":
+        parameter.mul_(1 - rate * ADAMW_DECAY)
+    first, second, delta = _adam_delta(grad, moments.first, moments.second, moments.steps, rate)
+    moments.first.copy_(first)
+    moments.second.copy_(second)
+    parameter.sub_(delta)
+
+
+@torch.no_grad()
+def step_rows(
+    kind: str,
+    table: Float[Tensor, " p"],
+    grad: Float[Tensor, " p"],
+    moments: Moments,
+    rate: float,
+    row: int,
+) -> None:
+    """One step in place on the table's rows (of `row` floats) that have a gradient."""
+    moments.steps += 1
+    if kind == "sgd":
+        table.sub_(grad, alpha=rate)
+        return
+    grads = grad.view(-1, row)
+    touched = (grads != 0).any(dim=1).nonzero()[:, 0]
+    firsts, seconds = moments.first.view(-1, row), moments.second.view(-1, row)
+    first, second, delta = _adam_delta(grads[touched], firsts[touched], seconds[touched], moments.steps, rate)
+    firsts[touched] = first
+    seconds[touched] = second
+    table.view(-1, row).index_add_(0, touched, delta, alpha=-1)
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Learning rates per parameter group, decaying exponentially to `1 / decay_factor` over `outer_steps`."""
+
+    grid: float
+    sigma: float
+    color: float
+    background: float
+    decay_factor: float = 1.0
+    outer_steps: int = 1
+    warmup_steps: int = 0
+
+    def factor(self, step: int) -> float:
+        """What all rates are multiplied with at a step (0-based)."""
+        decay = self.decay_factor ** (-min(step / self.outer_steps, 1.0))
+        warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        return decay * warmup
+
+
+@dataclass(frozen=True)
+class FisherDamping:
+    """Running diagonal Fisher estimate that damps gradients of parameters that matter.
+
+    `g <- g / (1 + lambda F / (mean F + epsilon))` with `F <- beta F + (1 - beta) g^2`, the square of the
+    batch's gradient (cf. Kirkpatrick et al. 2017, whose quadratic penalty this replaces by a step size).
+    """
+
+    strength: float
+    beta: float
+    epsilon: float
+
+    @torch.no_grad()
+    def damped(
+        self, estimates: dict[str, Tensor], name: str, grad: Float[Tensor, " p"]
+    ) -> Float[Tensor, " p"]:
+        """The damped gradient of the vector `name`; updates its estimate."""
+        squared = grad * grad
+        if name in estimates:
+            squared = torch.lerp(estimates[name], squared, 1 - self.beta)
+        estimates[name] = squared
+        return grad / (1 + self.strength * squared / (squared.mean() + self.epsilon))

@@ -1,0 +1,136 @@
+"""Training rays made from pixels on the fly: the tiles that an expert sees, and batches from them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from anerf.errors import SceneError
+from anerf.field.params import flight_code
+from anerf.geometry.cameras import Camera
+from anerf.geometry.rays import rays_from_pixels
+from anerf.partition.coverage import RegionTiles
+from anerf.render.color import from_srgb
+from anerf.render.picture import c2w_in_learning_frame
+from anerf.scene.pixels import PixelStore
+from anerf.scene.scene import Scene
+
+SURVEY_FLIGHT = "survey"  # the flight of the splits train and val
+
+
+def flight_of(split: str) -> str:
+    """The flight that a frame of this split was taken on."""
+    return SURVEY_FLIGHT if split in ("train", "val") else split
+
+
+@dataclass(frozen=True)
+class RayBatch:
+    """Rays in the learning frame with the colours that they should see (loss colour space).
+
+    `weight` is 0 for pixels that a mask excludes; `code` is the flight code, `tile` where each ray came from.
+    """
+
+    rays_o: Float[Tensor, "r 3"]
+    rays_d: Float[Tensor, "r 3"]
+    rgb: Float[Tensor, "r 3"]
+    weight: Float[Tensor, " r"]
+    code: Float[Tensor, "r c"]
+    tile: Int[Tensor, " r"]
+
+    def to(self, device: torch.device) -> "RayBatch":
+        """The same batch on another device."""
+        moved = (
+            t.to(device) for t in (self.rays_o, self.rays_d, self.rgb, self.weight, self.code, self.tile)
+        )
+        return RayBatch(*moved)
+
+    @staticmethod
+    def joined(batches: Sequence["RayBatch"]) -> "RayBatch":
+        """Several batches as one."""
+        columns = zip(*((b.rays_o, b.rays_d, b.rgb, b.weight, b.code, b.tile) for b in batches), strict=True)
+        return RayBatch(*(torch.cat(column) for column in columns))
+
+
+class RaySource:
+    """Draws random rays of one expert from the pictures' tiles. Holds no pixels: they are memory-mapped."""
+
+    def __init__(
+        self, scene: Scene, pixels: PixelStore, tiles: RegionTiles, flights: Sequence[str], color_space: str
+    ) -> None:
+        if len(tiles.frame_index) == 0:
+            raise SceneError(
+                f"no pixel of scene {scene.name!r} looks into this expert's region: partition the scene again"
+                " with fewer experts, or add photographs there"
+            )
+        self._pixels = pixels
+        self._color_space = color_space
+        self._tile_px = tiles.tile
+        self.frame = torch.from_numpy(np.asarray(tiles.frame_index, dtype=np.int64))
+        self.tile_xy = torch.from_numpy(np.stack([tiles.tile_x, tiles.tile_y], axis=1).astype(np.int64))
+        self.surface_xy = torch.from_numpy(np.asarray(tiles.surface_xy, dtype=np.float64))
+        frames = scene.frames
+        self._c2w = torch.stack([c2w_in_learning_frame(f.c2w, scene.origin, scene.scale) for f in frames])
+        self._size = torch.tensor([pixels.size(i) for i in range(len(frames))], dtype=torch.int64)
+        cameras = [pixels.camera(i) for i in range(len(frames))]
+        self._cameras = list(dict.fromkeys(cameras))
+        self._camera_of = torch.tensor([self._cameras.index(camera) for camera in cameras])
+        codes = {flight: flight_code(i) for i, flight in enumerate(flights)}
+        unknown = {
+            f.split
+            for i, f in enumerate(frames)
+            if flight_of(f.split) not in codes and i in set(tiles.frame_index)
+        }
+        if unknown:
+            raise SceneError(
+                f"flights {sorted(unknown)} have no code in this checkpoint, which knows {list(flights)}"
+            )
+        self._code = torch.stack([codes.get(flight_of(f.split), flight_code(0)) for f in frames])
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return len(self.frame)
+
+    def draw(self, n: int, generator: torch.Generator, among: Int[Tensor, " t"] | None = None) -> RayBatch:
+        """`n` rays through random pixels of random tiles, of the tiles `among` where given."""
+        pool = len(self) if among is None else len(among)
+        tile = torch.randint(pool, (n,), generator=generator)
+        if among is not None:
+            tile = among[tile]
+        frame = self.frame[tile]
+        inside = torch.randint(self._tile_px, (n, 2), generator=generator)
+        xy = torch.minimum(self.tile_xy[tile] * self._tile_px + inside, self._size[frame] - 1)
+        return self.at_pixels(frame, xy, tile)
+
+    def at_pixels(
+        self, frame: Int[Tensor, " n"], xy: Int[Tensor, "n 2"], tile: Int[Tensor, " n"]
+    ) -> RayBatch:
+        """Rays through given pixels (column, row) of frames (indices into the scene's frames)."""
+        numpy_index = (frame.numpy(), xy[:, 0].numpy(), xy[:, 1].numpy())
+        colors = torch.from_numpy(self._pixels.gather(*numpy_index)).float() / 255
+        weight = torch.from_numpy(self._pixels.gather_mask(*numpy_index)).float()
+        rays_o, rays_d = self._rays(frame, xy.float() + 0.5)
+        return RayBatch(rays_o, rays_d, from_srgb(colors, self._color_space), weight, self._code[frame], tile)
+
+    def _rays(self, frame: Int[Tensor, " n"], xy: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
+        if len(self._cameras) == 1:
+            return rays_from_pixels(self._cameras[0], self._c2w[frame], xy)
+        rays_o, rays_d = torch.empty(len(frame), 3), torch.empty(len(frame), 3)
+        for i, camera in enumerate(self._cameras):
+            mine = (self._camera_of[frame] == i).nonzero()[:, 0]
+            if len(mine):
+                rays_o[mine], rays_d[mine] = rays_from_pixels(camera, self._c2w[frame[mine]], xy[mine])
+        return rays_o, rays_d
+
+
+def step_generator(seed: int, expert: int, step: int, purpose: str) -> torch.Generator:
+    """The random numbers of one step: the same whether the job ran through or was resumed."""
+    mixed = np.random.SeedSequence([seed, expert, step, *purpose.encode()]).generate_state(2, np.uint32)
+    return torch.Generator().manual_seed(int(mixed[0]) << 32 | int(mixed[1]))
+
+
+def camera_frames(pixels: PixelStore, indices: Sequence[int]) -> list[tuple[int, Camera]]:
+    """Frame indices with their cameras at the store's size."""
+    return [(i, pixels.camera(i)) for i in indices]

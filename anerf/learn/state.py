@@ -1,0 +1,147 @@
+"""Everything that one expert has learned: what a checkpoint shard holds and a resumed job needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from anerf.errors import CheckpointError
+from anerf.field.layout import FieldLayout
+from anerf.field.params import FieldParams, check_params, init_field, init_mlp
+from anerf.field.spec import FieldSpec
+from anerf.geometry.boxes import Aabb
+from anerf.learn.optimiser import FisherDamping, Moments, Rates, step_dense, step_rows
+from anerf.render.density_grid import DensityGrid
+from anerf.render.expert import ExpertModel
+
+NAMES = ("grid", "sigma_mlp", "color_mlp")
+
+
+@dataclass
+class ExpertState:
+    """Parameters, optimiser moments and density grid of one expert, and its copy of the background."""
+
+    params: FieldParams
+    background: Float[Tensor, " b"] | None
+    moments: dict[str, Moments]
+    density: DensityGrid
+    box: Aabb
+    step: int = 0
+    fisher: dict[str, Tensor] = field(default_factory=dict)
+
+    def model(self, params: FieldParams | None = None) -> ExpertModel:
+        """The expert as renderers see it, with other (fast) parameters where given."""
+        return ExpertModel(self.params if params is None else params, self.density, self.box)
+
+    @torch.no_grad()
+    def apply(
+        self,
+        grads: Mapping[str, Tensor],
+        rates: Rates,
+        kind: str,
+        layout: FieldLayout,
+        fisher: FisherDamping | None = None,
+    ) -> None:
+        """One outer step in place; names without a gradient stay."""
+        factor = rates.factor(self.step)
+        rate_of = {
+            "grid": rates.grid,
+            "sigma_mlp": rates.sigma,
+            "color_mlp": rates.color,
+            "background": rates.background,
+        }
+        for name, raw in grads.items():
+            grad = raw if fisher is None else fisher.damped(self.fisher, name, raw)
+            rate = rate_of[name] * factor
+            target = self.background if name == "background" else getattr(self.params, name)
+            assert target is not None
+            if name == "grid":
+                step_rows(kind, target, grad, self.moments[name], rate, layout.grid.n_features)
+            else:
+                step_dense(kind, target, grad, self.moments[name], rate)
+
+    @torch.no_grad()
+    def set_background(self, shared: Float[Tensor, " b"]) -> None:
+        """Take the experts' mean as the new copy of the background."""
+        if self.background is not None:
+            self.background.copy_(shared)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Named tensors of the shard, detached; they share memory with the state."""
+        named = {name: tensor.detach() for name, tensor in self.params.items()}
+        if self.background is not None:
+            named["background"] = self.background.detach()
+        for name, moments in self.moments.items():
+            named[f"adam.{name}.first"] = moments.first
+            named[f"adam.{name}.second"] = moments.second
+            named[f"adam.{name}.steps"] = torch.tensor([moments.steps], dtype=torch.int64)
+        named |= {f"fisher.{name}": estimate for name, estimate in self.fisher.items()}
+        named["density"] = self.density.values
+        named["step"] = torch.tensor([self.step], dtype=torch.int64)
+        return named
+
+    def render_tensors(self) -> dict[str, Tensor]:
+        """What pictures need: parameters and density grid."""
+        named = {name: tensor.detach() for name, tensor in self.params.items()}
+        named["density"] = self.density.values
+        return named
+
+
+def new_state(
+    spec: FieldSpec, layout: FieldLayout, density: DensityGrid, box: Aabb, generator: torch.Generator
+) -> ExpertState:
+    """A fresh expert."""
+    params = init_field(layout, generator).detached()
+    background = None
+    if spec.background == "head":
+        background = init_mlp(spec.background_layout(), torch.Generator().manual_seed(0)).requires_grad_()
+    moments = {name: Moments.zeros_like(tensor.detach()) for name, tensor in params.items()}
+    if background is not None:
+        moments["background"] = Moments.zeros_like(background.detach())
+    return ExpertState(params, background, moments, density, box)
+
+
+def _tensor(tensors: Mapping[str, Tensor], name: str, where: str) -> Tensor:
+    if name not in tensors:
+        raise CheckpointError(f"{where} lacks the tensor {name!r}: use another checkpoint or train again")
+    return tensors[name]
+
+
+def field_params(tensors: Mapping[str, Tensor], layout: FieldLayout, where: str) -> FieldParams:
+    """Parameters of a shard, checked against the layout; `where` names the shard in errors."""
+    params = FieldParams(*(_tensor(tensors, name, where) for name in NAMES))
+    check_params(params, layout, where)
+    return params
+
+
+def restore_density(tensors: Mapping[str, Tensor], box: Aabb, where: str) -> DensityGrid:
+    """The density grid of a shard over an expert's box (learning frame)."""
+    values = _tensor(tensors, "density", where)
+    if values.dim() != 3:
+        raise CheckpointError(
+            f"{where}: the density grid has {values.dim()} axes instead of 3; use another checkpoint"
+        )
+    return DensityGrid(torch.tensor(box.lo), torch.tensor(box.hi), values.clone())
+
+
+def restore_state(tensors: Mapping[str, Tensor], layout: FieldLayout, box: Aabb, where: str) -> ExpertState:
+    """The inverse of `ExpertState.tensors`.
+
+    Raises:
+        CheckpointError: a tensor is missing or does not fit the layout.
+    """
+    params = field_params(tensors, layout, where).detached()
+    background = tensors["background"].clone().requires_grad_() if "background" in tensors else None
+    moments = {}
+    for name in (*NAMES, *(("background",) if background is not None else ())):
+        moments[name] = Moments(
+            _tensor(tensors, f"adam.{name}.first", where).clone(),
+            _tensor(tensors, f"adam.{name}.second", where).clone(),
+            int(_tensor(tensors, f"adam.{name}.steps", where)[0]),
+        )
+    density = restore_density(tensors, box, where)
+    step = int(_tensor(tensors, "step", where)[0])
+    fisher = {n.removeprefix("fisher."): t.clone() for n, t in tensors.items() if n.startswith("fisher.")}
+    return ExpertState(params, background, moments, density, box, step, fisher)
