@@ -1,0 +1,212 @@
+"""An adaptation job: touched experts take up a new flight, and its held-out views say how well."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from anerf.partition.coverage import scene_tiles
+from tensorboardX import SummaryWriter
+
+from actors import settings
+from actors.checkpointing import Checkpoints
+from actors.evaluation import ViewsRequest, request_scores
+from actors.expert_pool import ExpertPool
+from actors.learning import (
+    adaptation_batch,
+    base_checkpoint,
+    batch_views,
+    flights_with,
+    learning_device,
+    support_tiles,
+)
+from actors.training import evaluation_threads, metric_row, validation_views
+from anerf.checkpoint.load import field_setting, load_background
+from anerf.checkpoint.manifest import Manifest, ShardRecord, read_manifest
+from anerf.checkpoint.resolve import expert_file, step_folder
+from anerf.checkpoint.shards import copy_shard
+from anerf.errors import JobCancelled, SceneError
+from anerf.jobs.events import JobLog
+from anerf.jobs.folder import write_json_atomically
+from anerf.jobs.spec import EvalJob
+from anerf.learn.evaluate import ViewScore, mean_scores
+from anerf.products.tables import MetricRow, save_metrics
+from anerf.scene.pixels import open_pixels
+from anerf.scene.scene import Scene, load_scene
+
+OLD_VIEWS = 8
+MIN_TILES = 4  # an expert that sees less of a flight has nothing to learn from it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an adaptation will do: its views (indices into the scene's frames) and the experts it touches."""
+
+    batch: str
+    support: tuple[int, ...]
+    query: tuple[int, ...]
+    old: tuple[int, ...]
+    touched: tuple[int, ...]
+
+    def views(self) -> tuple[tuple[int, str], ...]:
+        """The views to measure on, with their roles."""
+        return tuple((i, "new") for i in self.query) + tuple((i, "old") for i in self.old)
+
+
+class AdaptRun:
+    """Runs one adaptation job. It starts from the named checkpoint every time: seconds need no resuming."""
+
+    def __init__(self, job: EvalJob, job_dir: str, events: JobLog, cancelled: Callable[[], bool]) -> None:
+        self._job = job
+        self._dir = job_dir
+        self._events = events
+        self._cancelled = cancelled
+        self._rows: list[MetricRow] = []
+        self._adapt_s = 0.0
+
+    def run(self) -> dict[str, Any]:
+        """Adapt, measuring before and after each number of steps in `tto`; the summary.
+
+        Raises:
+            JobCancelled: cancelled meanwhile.
+            AnerfError: what the job cannot use, or an expert that dies again and again.
+        """
+        job = self._job
+        uri = base_checkpoint(job)
+        base = read_manifest(uri)
+        scene = load_scene(job.scene_path())
+        plan = self._plan(scene, base)
+        open_pixels(scene, job.downscale)
+        manifest = replace(base, job_id=job.job_id, flights=flights_with(base.flights, plan.batch))
+        pool = ExpertPool(self._dir, plan.touched, self._events, self._cancelled)
+        writer = SummaryWriter(str(Path(self._dir) / "tb"))
+        curve: list[dict[str, Any]] = []
+        try:
+            pool.load()
+            curve.append(self._measure(plan, base, uri, pool, tto=0, writer=writer))
+            targets = sorted({t for t in job.tto if t > 0})
+            for tto in targets:
+                self._advance(pool, tto, targets[-1])
+                curve.append(self._measure(plan, manifest, uri, pool, tto=tto, writer=writer))
+            saved = (
+                self._save(manifest, base, uri, plan, pool, curve[-1])
+                if job.save_adapted and targets
+                else None
+            )
+        finally:
+            pool.stop()
+            writer.close()
+        summary = {
+            "job_id": job.job_id,
+            "op": job.op,
+            "batch": plan.batch,
+            "base": uri,
+            "checkpoint": saved,
+            "touched_experts": list(plan.touched),
+            "adapted_on": [scene.frames[i].file for i in plan.support],
+            "measured_on": [scene.frames[i].file for i in plan.query],
+            "old_views": [scene.frames[i].file for i in plan.old],
+            "curve": curve,
+        }
+        write_json_atomically(Path(self._dir) / "summary.json", summary)
+        return summary
+
+    def _plan(self, scene: Scene, base: Manifest) -> Plan:
+        batch = adaptation_batch(scene, self._job)
+        support, query = batch_views(scene, batch)
+        partition = settings.checkpoint_partition(scene, base)
+        tiles = scene_tiles(scene, partition, (batch,), self._job.downscale)
+        seen = [len(support_tiles(scene, batch, t).frame_index) for t in tiles]
+        touched = tuple(expert for expert, n in enumerate(seen) if n >= MIN_TILES)
+        if not touched:
+            raise SceneError(
+                f"no photograph of batch {batch!r} looks into the scene box of {scene.name!r}:"
+                " check the flight's georeference"
+            )
+        old = validation_views(scene, OLD_VIEWS)
+        self._events.append(
+            "log",
+            message=f"batch {batch}: adapts on {len(support)} views, measured on {len(query)} others and"
+            f" {len(old)} old ones; touches experts {', '.join(map(str, touched))} of {len(tiles)}",
+        )
+        return Plan(batch, tuple(support), tuple(query), old, touched)
+
+    def _advance(self, pool: ExpertPool, to_step: int, of_steps: int) -> None:
+        stride = 1
+        while pool.step < to_step:
+            if self._cancelled():
+                raise JobCancelled(f"cancelled after {pool.step} adaptation steps; nothing was saved")
+            started, before = time.monotonic(), pool.step
+            reports = pool.advance(min(to_step, before + stride))
+            seconds = max(time.monotonic() - started, 1e-3)
+            self._adapt_s += seconds
+            stride = max(1, min(4 * stride, round((pool.step - before) / seconds)))
+            self._events.append(
+                "progress",
+                step=pool.step,
+                of_steps=of_steps,
+                loss=sum(r.loss for r in reports) / len(reports),
+                rays_per_s=round(sum(r.n_rays for r in reports) / seconds),
+                eta_s=round((of_steps - pool.step) * self._adapt_s / pool.step, 1),
+            )
+
+    def _measure(
+        self, plan: Plan, manifest: Manifest, uri: str, pool: ExpertPool, *, tto: int, writer: SummaryWriter
+    ) -> dict[str, Any]:
+        job = self._job
+        request = ViewsRequest(
+            scene=str(job.scene_path()),
+            downscale=job.downscale,
+            views=plan.views(),
+            tto=tto,
+            samples=job.ray_samples,
+            lpips=job.lpips,
+            threads=evaluation_threads(),
+            folder=str(Path(self._dir) / "rendered"),
+        )
+        spec, _ = field_setting(manifest, learning_device())
+        background = load_background(uri, manifest, spec)
+        behind = None if background is None else background.numpy()
+        scores: list[ViewScore] = pool.result(
+            lambda: request_scores(manifest, request, behind, pool.snapshots(), base_uri=uri)
+        )
+        self._rows += [metric_row(score, manifest.step) for score in scores]
+        save_metrics(Path(self._dir), self._rows)
+        point: dict[str, Any] = {"tto": tto, "adapt_s": round(self._adapt_s, 2)}
+        for role in ("new", "old"):
+            of_role = [s for s in scores if s.role == role]
+            if of_role:
+                point[role] = mean_scores(of_role)
+                for name, value in point[role].items():
+                    writer.add_scalar(f"{role}/{name}", value, tto)
+        self._events.append("metrics", step=tto, psnr=point["new"]["psnr_db"], **point)
+        return point
+
+    def _save(
+        self,
+        manifest: Manifest,
+        base: Manifest,
+        uri: str,
+        plan: Plan,
+        pool: ExpertPool,
+        point: dict[str, Any],
+    ) -> str:
+        """The adapted checkpoint: new shards of the touched experts, the others' as they were."""
+        checkpoints = Checkpoints(str(settings.job_root(self._dir)), self._events, keep=1)
+        step = base.step + pool.step
+        folder = step_folder(checkpoints.root, step)
+        shards: dict[int, ShardRecord] = pool.call("save", folder)
+        for expert in set(base.shards) - set(plan.touched):
+            shards[expert] = copy_shard(uri, base.shards[expert], expert_file(folder, expert))
+        spec, _ = field_setting(base, learning_device())
+        background = load_background(uri, base, spec)
+        metrics = {f"new_{name}": value for name, value in point["new"].items()}
+        saved = checkpoints.commit(
+            replace(manifest, step=step, metrics=metrics, job=self._job.given()),
+            shards,
+            None if background is None else np.asarray(background),
+        )
+        checkpoints.rate(step, point["new"]["psnr_db"])
+        return saved

@@ -1,0 +1,102 @@
+"""A coordinator's checkpoints: every expert writes its shard, then the manifest makes them one."""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from anerf.partition.regions import Partition
+
+from actors.expert_pool import ExpertPool
+from anerf.checkpoint.manifest import (
+    Manifest,
+    PartitionStamp,
+    SceneStamp,
+    ShardRecord,
+    write_manifest,
+)
+from anerf.checkpoint.resolve import mark_best, prune, shared_file, step_folder
+from anerf.checkpoint.shards import write_shard
+from anerf.field.layout import FieldLayout
+from anerf.field.spec import FieldSpec
+from anerf.jobs.events import JobLog, utc_now
+from anerf.jobs.spec import Job
+from anerf.scene.scene import Scene
+
+
+def stamp(
+    job: Job,
+    scene: Scene,
+    partition: Partition,
+    spec: FieldSpec,
+    layout: FieldLayout,
+    flights: tuple[str, ...],
+) -> Manifest:
+    """A manifest of no step yet and no shards: what all checkpoints of the job have in common."""
+    return Manifest(
+        step=0,
+        job_id=job.job_id,
+        created_at=utc_now(),
+        scene=SceneStamp.of(scene),
+        partition=PartitionStamp.of(partition),
+        field=spec.to_json(),
+        grid_resolutions=tuple(level.resolution for level in layout.grid.levels),
+        grid_scales=tuple(level.scale for level in layout.grid.levels),
+        shards={},
+        shared=None,
+        flights=flights,
+        seed=job.seed,
+        metrics={},
+        job=job.given(),
+    )
+
+
+@dataclass
+class Checkpoints:
+    """Writes a job's checkpoints under `root` and remembers which one was best."""
+
+    root: str
+    events: JobLog
+    keep: int
+    best_psnr_db: float = -math.inf
+
+    def commit(
+        self,
+        manifest: Manifest,
+        shards: dict[int, ShardRecord],
+        background: np.ndarray | None,
+    ) -> str:
+        """Write the shared shard, then the manifest; the checkpoint exists when this returns its folder.
+
+        `shards` already lie in `step_folder(root, manifest.step)`.
+        """
+        uri = step_folder(self.root, manifest.step)
+        shared = None
+        if background is not None:
+            tensors = {"background": torch.from_numpy(background)}
+            shared = write_shard(shared_file(uri), tensors, {"step": str(manifest.step)})
+        write_manifest(uri, replace(manifest, created_at=utc_now(), shards=shards, shared=shared))
+        self.events.append("checkpoint", step=manifest.step, uri=uri)
+        return uri
+
+    def save(self, manifest: Manifest, pool: ExpertPool) -> str:
+        """A checkpoint of all experts of the pool, at its step."""
+        shards = pool.call("save", step_folder(self.root, manifest.step))
+        return self.commit(manifest, shards, mean_background(pool))
+
+    def rate(self, step: int, psnr_db: float | None) -> None:
+        """Point `best` at this checkpoint if none was better, and delete those no longer needed.
+
+        One that was not measured is the best only until one was.
+        """
+        score = -math.inf if psnr_db is None else psnr_db
+        if score >= self.best_psnr_db:
+            self.best_psnr_db = score
+            mark_best(self.root, step)
+        prune(self.root, self.keep)
+
+
+def mean_background(pool: ExpertPool) -> np.ndarray | None:
+    """Mean of the experts' backgrounds, where they have one."""
+    copies = [c for _, c in sorted(pool.call("background").items()) if c is not None]
+    return np.asarray(sum(copies) / len(copies), dtype=np.float32) if copies else None

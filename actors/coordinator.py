@@ -1,0 +1,48 @@
+"""`MetaCoordinator`: one training or adaptation job, from its folder to its summary."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from actors.adapting import AdaptRun
+from actors.training import TrainRun
+from anerf.errors import JobError
+from anerf.jobs.folder import read_accepted_job
+from anerf.jobs.spec import EvalJob, TrainJob
+
+log = logging.getLogger(__name__)
+
+
+@ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={"control": 1})
+class MetaCoordinator:
+    """Owns the step, the shared background, evaluation and checkpoints of its job; experts own the weights.
+
+    It writes progress, metrics, checkpoints and losses of experts to the job's events; the job's state is
+    written by whoever runs the coordinator.
+    """
+
+    def __init__(self, job_dir: str) -> None:
+        self._dir = job_dir
+        self._cancelled = threading.Event()
+
+    def run(self) -> dict[str, Any]:
+        """Do the job; its summary.
+
+        Raises:
+            AnerfError: what went wrong, in a sentence; `retryable` says whether trying again may help.
+        """
+        accepted = read_accepted_job(Path(self._dir))
+        job, events = accepted.job, accepted.log
+        if isinstance(job, TrainJob):
+            return TrainRun(job, self._dir, events, self._cancelled.is_set).run()
+        if isinstance(job, EvalJob):
+            return AdaptRun(job, self._dir, events, self._cancelled.is_set).run()
+        raise JobError(f"a {job.op} job is not for the coordinator: it is run by its own actor")
+
+    @ray.method(concurrency_group="control")
+    def cancel(self) -> None:
+        """End the job at the next safe moment; `run` then raises `JobCancelled`."""
+        self._cancelled.set()

@@ -1,0 +1,120 @@
+"""Pictures and scores of a scene whose experts are still at work, made in a process of its own."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import ray
+import torch
+from ray import ObjectRef
+
+from actors.learning import learning_device
+from anerf.checkpoint.load import expert_box, field_setting, load_background, load_expert_model, scene_model
+from anerf.checkpoint.manifest import Manifest
+from anerf.errors import BackendError
+from anerf.learn.evaluate import ScoredView, ViewScore, score_view
+from anerf.learn.lpips import Lpips
+from anerf.learn.state import field_params, restore_density
+from anerf.products.sheet import save_picture
+from anerf.render.expert import ExpertModel, FieldSetting
+from anerf.scene.pixels import open_pixels
+from anerf.scene.scene import load_scene
+
+Snapshot = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class ViewsRequest:
+    """Which views to render and score: frame index (into the scene's frames) and role of each.
+
+    Pictures go to `<folder>/{gt,pred_tto<N>,depth_tto<N>}/` where a folder is given.
+    """
+
+    scene: str
+    downscale: float
+    views: tuple[tuple[int, str], ...]
+    tto: int
+    samples: int
+    lpips: bool
+    threads: int
+    folder: str | None
+
+
+def request_scores(
+    manifest: Manifest,
+    request: ViewsRequest,
+    background: np.ndarray | None,
+    snapshots: Mapping[int, ObjectRef],
+    base_uri: str | None = None,
+) -> ObjectRef:
+    """Start scoring; the reference gives a list of `ViewScore`.
+
+    Experts without a snapshot are read from the checkpoint at `base_uri`.
+    """
+    order = sorted(snapshots)
+    refs = [snapshots[expert] for expert in order]
+    return _score_views.remote(manifest, request, background, base_uri, order, *refs)
+
+
+def snapshot_model(snapshot: Snapshot, manifest: Manifest, expert: int, setting: FieldSetting) -> ExpertModel:
+    """An expert's render tensors, still shared with the object store."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        tensors = {name: torch.from_numpy(array) for name, array in snapshot.items()}
+    box = expert_box(manifest, expert)
+    where = f"snapshot of expert {expert}"
+    return ExpertModel(
+        field_params(tensors, setting.layout, where), restore_density(tensors, box, where), box
+    )
+
+
+@ray.remote(num_cpus=0, max_retries=2)
+def _score_views(
+    manifest: Manifest,
+    request: ViewsRequest,
+    background: np.ndarray | None,
+    base_uri: str | None,
+    order: list[int],
+    *snapshots: Snapshot,
+) -> list[ViewScore]:
+    torch.set_num_threads(request.threads)
+    spec, setting = field_setting(manifest, learning_device())
+    fresh = dict(zip(order, snapshots, strict=True))
+    models = []
+    for expert in range(len(manifest.partition.centroids)):
+        if expert in fresh:
+            models.append(snapshot_model(fresh[expert], manifest, expert, setting))
+        elif base_uri is not None:
+            models.append(load_expert_model(base_uri, manifest, expert, setting))
+        else:
+            raise BackendError(f"expert {expert} has neither a snapshot nor a checkpoint to be read from")
+    if background is not None:
+        behind = torch.from_numpy(background.copy())
+    else:
+        behind = load_background(base_uri, manifest, spec) if base_uri is not None else None
+    model = scene_model(manifest, spec, setting, tuple(models), behind)
+    scene = load_scene(Path(request.scene))
+    pixels = open_pixels(scene, request.downscale)
+    lpips = Lpips() if request.lpips else None
+    scores = []
+    for index, role in request.views:
+        view = score_view(
+            model, scene, pixels, index, role=role, tto=request.tto, samples=request.samples, lpips=lpips
+        )
+        scores.append(view.score)
+        if request.folder is not None:
+            save_view(Path(request.folder), view)
+    return scores
+
+
+def save_view(folder: Path, view: ScoredView) -> None:
+    """Photograph, render (PNG) and depth in metres (`.npy`, float32) of one view."""
+    stem = Path(view.score.file).stem
+    save_picture(folder / "gt" / f"{stem}.png", np.round(view.truth * 255).astype(np.uint8))
+    rgb = np.round(view.picture.rgb * 255).astype(np.uint8)
+    save_picture(folder / f"pred_tto{view.score.tto}" / f"{stem}.png", rgb)
+    depth_folder = folder / f"depth_tto{view.score.tto}"
+    depth_folder.mkdir(parents=True, exist_ok=True)
+    np.save(depth_folder / f"{stem}.npy", view.picture.depth_m.astype(np.float32), allow_pickle=False)

@@ -1,0 +1,85 @@
+"""`ExpertActor`: one expert's parameters, rays and device share, in a process of its own."""
+
+import logging
+import os
+
+import numpy as np
+import ray
+import torch
+
+from actors.learning import Learning, build_learning, learning_device
+from anerf.checkpoint.manifest import ShardRecord
+from anerf.checkpoint.resolve import expert_file
+from anerf.checkpoint.shards import write_shard
+from anerf.errors import AnerfError
+from anerf.learn.expert import StretchReport
+
+log = logging.getLogger(__name__)
+
+
+class StepMismatch(AnerfError):
+    """The expert stands at another step than its caller expects: it was restarted in between."""
+
+    retryable = True
+
+
+@ray.remote(max_restarts=-1, max_task_retries=0)
+class ExpertActor:
+    """Restores itself from the job's last checkpoint whenever its process starts anew.
+
+    The constructor is cheap and cannot fail; the first call loads, so that an unusable scene or checkpoint
+    reaches the caller as the error that it is.
+    """
+
+    def __init__(self, job_dir: str, expert: int, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self._job_dir = job_dir
+        self._number = expert
+        self._loaded: Learning | None = None
+
+    def _learning(self) -> Learning:
+        if self._loaded is None:
+            self._loaded = build_learning(self._job_dir, self._number)
+            log.info("expert %d ready at step %d on %s", self._number, self._loaded.step, learning_device())
+        return self._loaded
+
+    def ready(self) -> int:
+        """Load what is needed; the step at which the expert stands."""
+        return self._learning().step
+
+    def pid(self) -> int:
+        """The actor's process."""
+        return os.getpid()
+
+    def advance(self, from_step: int, to_step: int) -> StretchReport:
+        """Do the steps between; `from_step` must be where the expert stands.
+
+        Raises:
+            StepMismatch: it stands elsewhere.
+        """
+        learning = self._learning()
+        if learning.step != from_step:
+            raise StepMismatch(
+                f"expert {self._number} stands at step {learning.step}, not {from_step}:"
+                " ask `ready` and go on from there"
+            )
+        return learning.advance(to_step)
+
+    def background(self) -> np.ndarray | None:
+        """The expert's copy of the shared background."""
+        background = self._learning().state.background
+        return None if background is None else background.detach().cpu().numpy()
+
+    def set_background(self, shared: np.ndarray) -> None:
+        """Take the experts' mean."""
+        self._learning().state.set_background(torch.from_numpy(shared.copy()))
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """What pictures need, as arrays that the object store shares without copying."""
+        return {name: t.cpu().numpy() for name, t in self._learning().state.render_tensors().items()}
+
+    def save(self, step_uri: str) -> ShardRecord:
+        """Write this expert's shard of the checkpoint in `step_uri`."""
+        state = self._learning().state
+        meta = {"expert": str(self._number), "step": str(state.step)}
+        return write_shard(expert_file(step_uri, self._number), state.tensors(), meta)

@@ -1,0 +1,192 @@
+"""The experts of one job: started together, advanced in stretches, replaced when a process dies."""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayTaskError
+
+from actors.expert import ExpertActor, StepMismatch
+from anerf.errors import AnerfError, ExpertLost, JobCancelled
+from anerf.jobs.events import JobLog
+from anerf.learn.expert import StretchReport
+
+log = logging.getLogger(__name__)
+
+MAX_LOSSES = 20  # of one expert in one job
+POLL_S = 0.2
+RESTART_TIMEOUT_S = 120.0
+CPU_SHARE = 0.8  # of what is free; the rest serves pictures meanwhile
+NOTICE_S = 30.0
+
+
+def cause_of(error: RayTaskError) -> BaseException:
+    """The exception that the remote method raised."""
+    cause = getattr(error, "cause", None)
+    return cause if isinstance(cause, BaseException) else error
+
+
+def share_of(resource: str, n_experts: int, limit: float = 1.0) -> float:
+    """An equal share of a resource that is free now, in hundredths, at most `limit`."""
+    free = ray.available_resources().get(resource, 0.0)
+    return min(limit, math.floor(100 * free / n_experts) / 100)
+
+
+class ExpertPool:
+    """Keeps one `ExpertActor` per expert at the same step. Not thread-safe; used by one coordinator."""
+
+    def __init__(
+        self, job_dir: str, experts: Sequence[int], events: JobLog, cancelled: Callable[[], bool]
+    ) -> None:
+        self._job_dir = job_dir
+        self._events = events
+        self._cancelled = cancelled
+        self._losses = dict.fromkeys(experts, 0)
+        self._step: dict[int, int] = {}
+        n = max(len(experts), 1)
+        cpus = max(0.01, math.floor(100 * CPU_SHARE * share_of("CPU", n, float("inf"))) / 100)
+        self._threads = max(1, math.floor(ray.cluster_resources().get("CPU", 1.0) / n))
+        self._options = {"num_cpus": min(cpus, float(self._threads)), "num_gpus": share_of("GPU", n)}
+        self._actors = {expert: self._start(expert) for expert in experts}
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each expert."""
+        return self._threads
+
+    @property
+    def step(self) -> int:
+        """The step that the slowest expert has reached."""
+        return min(self._step.values(), default=0)
+
+    def _start(self, expert: int) -> Any:
+        return ExpertActor.options(**self._options).remote(self._job_dir, expert, self._threads)
+
+    def load(self) -> int:
+        """Wait until every expert has loaded; the step from which all go on.
+
+        Raises:
+            JobCancelled: the job was cancelled meanwhile.
+            AnerfError: what an expert could not use.
+        """
+        self._step = self._call_all(lambda actor, _: actor.ready.remote(), cancellable=True)
+        furthest = max(self._step.values())
+        if min(self._step.values()) != furthest:
+            self.advance(furthest)
+        return furthest
+
+    def advance(self, to_step: int) -> list[StretchReport]:
+        """Bring every expert to `to_step`, replacing those that die on the way.
+
+        Raises:
+            ExpertLost: an expert died too often.
+        """
+        reports = self._call_all(lambda actor, e: actor.advance.remote(self._step[e], to_step))
+        self._step = dict.fromkeys(self._step, to_step)
+        return [reports[expert] for expert in sorted(reports)]
+
+    def call(self, method: str, *args: Any) -> dict[int, Any]:
+        """Results of a method of every expert, all standing at the pool's step."""
+        return self._call_all(lambda actor, _: getattr(actor, method).remote(*args))
+
+    def snapshots(self) -> dict[int, ray.ObjectRef]:
+        """References to every expert's render tensors; the coordinator never holds them."""
+        return {expert: actor.snapshot.remote() for expert, actor in self._actors.items()}
+
+    def result(self, start: Callable[[], ray.ObjectRef]) -> Any:
+        """Result of a task that uses the experts' snapshots, started again where one of them was lost."""
+        while True:
+            try:
+                return ray.get(start())
+            except RayTaskError as error:
+                cause = cause_of(error)
+                if isinstance(cause, AnerfError):
+                    raise cause from None
+                if not isinstance(cause, RayActorError | ObjectLostError):
+                    raise
+                log.warning("a snapshot was lost (%s), taken again", cause)
+            except (RayActorError, ObjectLostError) as error:
+                log.warning("a snapshot was lost (%s), taken again", error)
+            self.call("ready")
+
+    def sync_background(self) -> None:
+        """Give every expert the mean of their backgrounds."""
+        copies = [c for _, c in sorted(self.call("background").items()) if c is not None]
+        if copies:
+            self.call("set_background", sum(copies) / len(copies))
+
+    def stop(self) -> None:
+        """End every expert's process."""
+        for actor in self._actors.values():
+            ray.kill(actor)
+
+    def _call_all(
+        self, call: Callable[[Any, int], ray.ObjectRef], cancellable: bool = False
+    ) -> dict[int, Any]:
+        waiting = {call(actor, expert): expert for expert, actor in self._actors.items()}
+        results: dict[int, Any] = {}
+        silent_s = 0.0
+        while waiting:
+            if cancellable and self._cancelled():
+                raise JobCancelled("the job was cancelled")
+            done, _ = ray.wait(list(waiting), timeout=POLL_S)
+            silent_s = 0.0 if done else silent_s + POLL_S
+            if silent_s >= NOTICE_S:
+                experts = ", ".join(str(e) for e in sorted(waiting.values()))
+                self._events.append(
+                    "log", message=f"waiting for experts {experts}: busy, or no CPU or GPU free for them"
+                )
+                silent_s = 0.0
+            for ref in done:
+                expert = waiting.pop(ref)
+                try:
+                    results[expert] = ray.get(ref)
+                except RayActorError as error:
+                    self._revive(expert, error)
+                    waiting[call(self._actors[expert], expert)] = expert
+                except RayTaskError as error:
+                    cause = cause_of(error)
+                    if isinstance(cause, StepMismatch):
+                        # The process was restarted between two calls, unnoticed until now.
+                        self._revive(expert, cause)
+                        waiting[call(self._actors[expert], expert)] = expert
+                    elif isinstance(cause, AnerfError):
+                        raise cause from None
+                    else:
+                        raise
+        return results
+
+    def _revive(self, expert: int, error: Exception) -> None:
+        """Wait for the expert's new process and bring it back to where the pool knew it.
+
+        Raises:
+            ExpertLost: it dies again and again.
+        """
+        reached = self._step.get(expert, 0)
+        while True:
+            self._losses[expert] += 1
+            first_line = str(error).strip().splitlines()[0]
+            self._events.append("expert_lost", expert=expert, step=reached, message=first_line)
+            log.warning("expert %d was lost at step %d: %s", expert, reached, first_line)
+            if self._losses[expert] > MAX_LOSSES:
+                raise ExpertLost(
+                    f"expert {expert} died {MAX_LOSSES} times in this job: look at its log for the cause"
+                )
+            actor = self._actors[expert]
+            try:
+                step = ray.get(actor.ready.remote(), timeout=RESTART_TIMEOUT_S)
+                self._events.append(
+                    "expert_restored", expert=expert, step=step, message="from the last checkpoint"
+                )
+                if step < reached:
+                    ray.get(actor.advance.remote(step, reached))
+                self._step[expert] = max(step, reached)
+                return
+            except GetTimeoutError:
+                ray.kill(actor)
+                self._actors[expert] = self._start(expert)
+                error = ExpertLost(f"no new process within {RESTART_TIMEOUT_S:.0f} s, another one is started")
+            except RayActorError as again:
+                error = again

@@ -1,0 +1,206 @@
+"""What an expert actor works on: an `Expert` or an `Adapter`, put together from the job's folder."""
+
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from anerf.partition.coverage import RegionTiles, region_tiles
+
+from actors import settings
+from anerf.checkpoint.load import expert_box, field_setting
+from anerf.checkpoint.manifest import read_manifest
+from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint, step_folder
+from anerf.checkpoint.shards import read_shard
+from anerf.errors import CheckpointError, JobError
+from anerf.geometry.boxes import Aabb
+from anerf.jobs.folder import read_accepted_job
+from anerf.jobs.spec import EvalJob, Job, TrainJob
+from anerf.learn.adapt import Adapter, AdaptSettings
+from anerf.learn.evaluate import support_and_query
+from anerf.learn.expert import Expert, StretchReport
+from anerf.learn.rays import SURVEY_FLIGHT, RaySource, step_generator
+from anerf.learn.state import ExpertState, new_state, restore_state
+from anerf.render.density_grid import DensityGrid, forbid_outside, new_density_grid
+from anerf.scene.height import height_bounds
+from anerf.scene.pixels import open_pixels
+from anerf.scene.scene import Scene, load_scene
+
+DENSITY_CELLS = 160  # along the longer horizontal side
+MIN_CELL_M, MAX_CELL_M = 0.5, 1.5
+
+
+class Learning(Protocol):
+    """Advances step by step, the same way on every machine that starts from the same checkpoint."""
+
+    state: ExpertState
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        ...
+
+    def advance(self, to_step: int) -> StretchReport:
+        """Go on to that step."""
+        ...
+
+
+def build_learning(job_dir: str, expert: int) -> Learning:
+    """Restore or start expert number `expert` of the job in `job_dir`.
+
+    Raises:
+        InputError: something that the job names is missing or does not fit.
+    """
+    job = read_accepted_job(Path(job_dir)).job
+    if isinstance(job, TrainJob):
+        return _training(job, job_dir, expert)
+    if isinstance(job, EvalJob):
+        return _adapting(job, expert)
+    raise JobError(f"a {job.op} job has no experts to train")
+
+
+def learning_device() -> torch.device:
+    """The accelerator that Ray gave this process, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def start_checkpoint(job: TrainJob, job_dir: str) -> str | None:
+    """Where training goes on: the job's own last checkpoint, else the one that it names."""
+    own = str(settings.job_root(job_dir))
+    steps = complete_steps(own)
+    if steps:
+        return step_folder(own, steps[-1])
+    return None if job.checkpoint_path is None else resolve_checkpoint(job.checkpoint_path, job.prefix)
+
+
+def _training(job: TrainJob, job_dir: str, expert: int) -> Expert:
+    scene = load_scene(job.scene_path())
+    partition = settings.job_partition(scene, job)
+    pixels = open_pixels(scene, job.downscale)
+    tiles = region_tiles(scene, partition, expert, ("train",), job.downscale)
+    rays = RaySource(scene, pixels, tiles, (SURVEY_FLIGHT,), job.color_space)
+    device = learning_device()
+    start = start_checkpoint(job, job_dir)
+    if start is None:
+        spec = settings.field_spec(job)
+        setting = settings.new_setting(spec, scene.scale, device)
+        box = settings.partition_box(scene, partition, expert)
+        density = fresh_density(scene, box, torch.e**setting.scale.log_bias)
+        generator = step_generator(job.seed, expert, 0, "init")
+        state = new_state(spec, setting.layout, density, box, generator)
+    else:
+        manifest = read_manifest(start)
+        spec, setting = field_setting(manifest, device)
+        tensors = read_shard(start, manifest.shards[expert])
+        state = restore_state(
+            tensors, setting.layout, expert_box(manifest, expert), f"{start}, expert {expert}"
+        )
+    return Expert(
+        expert,
+        job.seed,
+        settings.learner(job, spec, setting, scene.scale),
+        settings.outer_settings(job),
+        settings.train_rates(job),
+        state,
+        rays,
+        job.cell_dim,
+        settings.fisher_damping(job),
+    )
+
+
+def _adapting(job: EvalJob, expert: int) -> Adapter:
+    uri = base_checkpoint(job)
+    manifest = read_manifest(uri)
+    scene = load_scene(job.scene_path())
+    partition = settings.checkpoint_partition(scene, manifest)
+    spec, setting = field_setting(manifest, learning_device())
+    pixels = open_pixels(scene, job.downscale)
+    batch = adaptation_batch(scene, job)
+    flights = flights_with(manifest.flights, batch)
+    new_tiles = support_tiles(scene, batch, region_tiles(scene, partition, expert, (batch,), job.downscale))
+    old_tiles = region_tiles(scene, partition, expert, ("train",), job.downscale)
+    new_rays = RaySource(scene, pixels, new_tiles, flights, spec.color_space)
+    old_rays = None
+    if job.replay > 0 and len(old_tiles.frame_index):
+        old_rays = RaySource(scene, pixels, old_tiles, flights, spec.color_space)
+    tensors = read_shard(uri, manifest.shards[expert])
+    state = restore_state(tensors, setting.layout, expert_box(manifest, expert), f"{uri}, expert {expert}")
+    return Adapter(
+        expert,
+        job.seed,
+        settings.learner(job, spec, setting, scene.scale),
+        AdaptSettings(job.support_rays, job.replay),
+        settings.adapt_rates(job),
+        state,
+        new_rays,
+        old_rays,
+    )
+
+
+def fresh_density(scene: Scene, box: Aabb, sigma_initial: float) -> DensityGrid:
+    """A density grid over an expert's box (learning frame), closed outside the height bounds."""
+    size_m = [side * scene.scale for side in box.size]
+    cell_m = min(max(max(size_m[:2]) / DENSITY_CELLS, MIN_CELL_M), MAX_CELL_M)
+    nx, ny = (max(1, round(side / cell_m)) for side in size_m[:2])
+    nz = max(1, round(size_m[2] / (cell_m * 2 / 3)))
+    grid = new_density_grid(torch.tensor(box.lo), torch.tensor(box.hi), (nz, ny, nx), sigma_initial)
+    points, _ = scene.points()
+    bounds = height_bounds(points, scene.aabb)
+    x = torch.linspace(box.lo[0], box.hi[0], 2 * nx + 1)[1::2]
+    y = torch.linspace(box.lo[1], box.hi[1], 2 * ny + 1)[1::2]
+    xy = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).double().numpy()
+    low, high = bounds.at(xy * scene.scale + [scene.origin[0], scene.origin[1]])
+    to_learning = [torch.from_numpy((z - scene.origin[2]) / scene.scale).float() for z in (low, high)]
+    forbid_outside(grid, to_learning[0], to_learning[1])
+    return grid
+
+
+def base_checkpoint(job: EvalJob) -> str:
+    """The step folder that an adaptation starts from."""
+    if job.checkpoint_path is None:
+        raise CheckpointError("the job names no checkpoint: set checkpoint_path to a job's folder")
+    return resolve_checkpoint(job.checkpoint_path, job.prefix)
+
+
+def adaptation_batch(scene: Scene, job: EvalJob) -> str:
+    """The flight to adapt to: the job's `batch`, or the scene's only one.
+
+    Raises:
+        JobError: the scene has no such flight, none at all, or several and the job names none.
+    """
+    batches = [split for split in scene.splits() if split not in ("train", "val")]
+    if job.batch is not None:
+        if job.batch not in batches:
+            raise JobError(
+                f"batch {job.batch!r} is not in scene {scene.name!r}, which has {batches or 'no new flight'}:"
+                " add it with `anerf update`"
+            )
+        return job.batch
+    if len(batches) != 1:
+        raise JobError(
+            f"scene {scene.name!r} has {len(batches)} new flights ({', '.join(batches) or 'none'}) and the job"
+            " names no batch: set `batch`, or add a flight with `anerf update`"
+        )
+    return batches[0]
+
+
+def batch_views(scene: Scene, batch: str) -> tuple[list[int], list[int]]:
+    """Frame indices (into the scene's frames) of a flight: adapted on, and only measured on."""
+    indices = [i for i, frame in enumerate(scene.frames) if frame.split == batch]
+    support, query = support_and_query([scene.frames[i].file for i in indices])
+    return [indices[i] for i in support], [indices[i] for i in query]
+
+
+def support_tiles(scene: Scene, batch: str, tiles: RegionTiles) -> RegionTiles:
+    """The tiles that lie in the batch's support views."""
+    support, _ = batch_views(scene, batch)
+    return tiles.of_frames(support)
+
+
+def flights_with(flights: tuple[str, ...], batch: str) -> tuple[str, ...]:
+    """Flights of a checkpoint after it took up a batch."""
+    return flights if batch in flights else (*flights, batch)
+
+
+def job_of(job_dir: str) -> Job:
+    """The job as it was accepted."""
+    return read_accepted_job(Path(job_dir)).job

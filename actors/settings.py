@@ -1,0 +1,150 @@
+"""From a job's fields to the settings of the learning room."""
+
+from pathlib import Path
+
+import torch
+from anerf.partition.regions import Partition, load_partition
+
+from anerf.checkpoint.load import learning_box
+from anerf.checkpoint.manifest import Manifest
+from anerf.errors import JobError, PartitionError
+from anerf.field.backend import choose_backend
+from anerf.field.spec import FieldSpec
+from anerf.geometry.boxes import Aabb
+from anerf.jobs.spec import EvalJob, TrainJob
+from anerf.learn.algorithms import OuterSettings
+from anerf.learn.objective import Learner
+from anerf.learn.optimiser import FisherDamping, Rates
+from anerf.render.expert import FieldSetting, Sampling
+from anerf.scene.scene import Scene
+
+WARMUP_STEPS = 20
+
+
+def field_spec(job: TrainJob) -> FieldSpec:
+    """The architecture that a training job asks for."""
+    if job.fim_per_sample:
+        raise JobError(
+            "fim_per_sample is true, but the Fisher estimate is taken over batches here:"
+            " set it to false or leave it out"
+        )
+    background = "head"
+    if job.no_bg_nerf:
+        named = {"white": "1,1,1", "black": "0,0,0", "random": "random"}
+        color = job.bg_color_default
+        background = named[color] if isinstance(color, str) else ",".join(str(level) for level in color)
+    return FieldSpec(
+        n_levels=job.n_levels,
+        features_per_level=job.features_per_level,
+        log2_hashmap_size=job.log2_hashmap_size,
+        base_resolution=job.base_resolution,
+        max_resolution=job.max_resolution,
+        sigma_depth=job.sigma_depth,
+        color_depth=job.color_depth,
+        sigma_width=job.dim_hidden,
+        color_width=job.color_hidden,
+        dir_encoding=job.dir_encoding,
+        density_cap_per_m=float(job.density_cap_per_m),
+        color_space=job.color_space,
+        background=background,
+        background_width=job.bg_hidden,
+        sample_floor=float(job.sample_floor),
+    )
+
+
+def new_setting(spec: FieldSpec, scale_m: float, device: torch.device) -> FieldSetting:
+    """Backend, layout and density scale of a fresh field."""
+    return FieldSetting(choose_backend("auto", device), spec.layout(), spec.density_scale(scale_m))
+
+
+def learner(job: TrainJob | EvalJob, spec: FieldSpec, setting: FieldSetting, scale_m: float) -> Learner:
+    """How rays are sampled and parameters stepped."""
+    sampling = Sampling(
+        n_samples=job.ray_samples,
+        floor=job.sample_floor,
+        t_min=(job.near or 0.0) / scale_m,
+        t_max=float("inf") if job.far is None else job.far / scale_m,
+    )
+    return Learner(spec, setting, sampling, job.optimizer)
+
+
+def outer_settings(job: TrainJob) -> OuterSettings:
+    """Algorithm and ray counts of an outer step."""
+    return OuterSettings(
+        algo=job.algo,
+        rays_per_step=job.rays_per_step,
+        batch_size=job.batch_size,
+        support_rays=job.support_rays,
+        query_rays=job.query_rays,
+        inner_iter=job.inner_iter,
+        inner_lr=job.inner_lr,
+    )
+
+
+def train_rates(job: TrainJob) -> Rates:
+    """Learning rates with their decay over the job."""
+    return Rates(
+        grid=job.encoding_lr,
+        sigma=job.sigma_lr,
+        color=job.color_lr,
+        background=job.bg_lr,
+        decay_factor=1.0 if job.no_scheduler else job.decay_factor,
+        outer_steps=job.outer_steps,
+        warmup_steps=WARMUP_STEPS,
+    )
+
+
+def adapt_rates(job: EvalJob) -> Rates:
+    """Constant learning rates for adaptation."""
+    return Rates(job.encoding_lr, job.sigma_lr, job.color_lr, job.bg_lr, warmup_steps=4)
+
+
+def fisher_damping(job: TrainJob) -> FisherDamping | None:
+    """The Fisher-weighted loss, where the job wants it."""
+    return FisherDamping(job.fim_lambda, job.fim_beta, job.fim_epsilon) if job.fim else None
+
+
+def job_partition(scene: Scene, job: TrainJob) -> Partition:
+    """The partition that a training job names, checked against its number of experts and its margin."""
+    if job.mask_dirname is None:
+        names = sorted(
+            p.name for p in (scene.root / "partitions").glob("*") if (p / "partition.json").is_file()
+        )
+        if len(names) != 1:
+            raise PartitionError(
+                f"the job names no partition (mask_dirname) and scene {scene.name!r} has {len(names)}"
+                f" ({', '.join(names)}): make one with `anerf partition`, and name it where there are several"
+            )
+        name = names[0]
+    else:
+        name = job.mask_dirname
+    partition = load_partition(scene, name)
+    if len(partition.boxes) != job.num_submodules:
+        raise PartitionError(
+            f"the job asks for num_submodules {job.num_submodules} but partition {name!r} has"
+            f" {len(partition.boxes)} experts: change one of them"
+        )
+    return partition
+
+
+def checkpoint_partition(scene: Scene, manifest: Manifest) -> Partition:
+    """The scene's partition that a checkpoint was trained with, which must not have changed since."""
+    partition = load_partition(scene, manifest.partition.name)
+    stored = [tuple(c) for c in manifest.partition.centroids]
+    if [tuple(float(v) for v in row) for row in partition.centroids] != stored:
+        raise PartitionError(
+            f"partition {partition.name!r} of scene {scene.name!r} was made anew after the checkpoint was"
+            " trained: give the new one another name, and restore this one"
+        )
+    return partition
+
+
+def partition_box(scene: Scene, partition: Partition, expert: int) -> Aabb:
+    """An expert's box in the learning frame."""
+    box = partition.boxes[expert]
+    return learning_box((box.lo, box.hi), scene.origin, scene.scale)
+
+
+def job_root(job_dir: str) -> Path:
+    """Where a job's checkpoints lie."""
+    return Path(job_dir) / "checkpoints"

@@ -1,0 +1,223 @@
+"""A training job: rounds of steps, a shared background, evaluation and checkpoints on the way."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from anerf.partition.regions import Partition
+from tensorboardX import SummaryWriter
+
+from actors import settings
+from actors.checkpointing import Checkpoints, mean_background, stamp
+from actors.evaluation import ViewsRequest, request_scores
+from actors.expert_pool import ExpertPool
+from actors.learning import learning_device, start_checkpoint
+from anerf.checkpoint.load import field_setting
+from anerf.checkpoint.manifest import Manifest, read_manifest
+from anerf.errors import CheckpointError, JobCancelled
+from anerf.jobs.events import JobLog
+from anerf.jobs.folder import write_json_atomically
+from anerf.jobs.spec import TrainJob
+from anerf.learn.evaluate import ViewScore, mean_scores
+from anerf.learn.expert import StretchReport
+from anerf.learn.rays import SURVEY_FLIGHT
+from anerf.products.tables import MetricRow, save_metrics
+from anerf.scene.pixels import open_pixels
+from anerf.scene.scene import Scene, load_scene
+
+ROUND_S = 2.0  # between two reports of progress
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """At which steps something happens; every boundary ends a round."""
+
+    sync_step: int
+    eval_step: int
+    save_step: int
+    outer_steps: int
+
+    def boundary(self, step: int, at_most: int) -> int:
+        """The next step at which a round must end, `at_most` steps away."""
+        multiples = (self.sync_step, self.eval_step, self.save_step)
+        return min([(step // m + 1) * m for m in multiples] + [self.outer_steps, step + at_most])
+
+    def due(self, step: int, every: int) -> bool:
+        """Whether something that happens every so many steps, and at the end, happens at this step."""
+        return step % every == 0 or step == self.outer_steps
+
+
+class TrainRun:
+    """Runs one training job from its last checkpoint to its end."""
+
+    def __init__(self, job: TrainJob, job_dir: str, events: JobLog, cancelled: Callable[[], bool]) -> None:
+        self._job = job
+        self._dir = job_dir
+        self._events = events
+        self._cancelled = cancelled
+        self._schedule = Schedule(job.sync_step, job.eval_step, job.save_step, job.outer_steps)
+        self._rows: list[MetricRow] = []
+
+    def run(self) -> dict[str, Any]:
+        """Train to the last outer step; the summary that also lies in `summary.json`.
+
+        Raises:
+            JobCancelled: after a checkpoint of the step reached.
+            AnerfError: what the job cannot use, or an expert that dies again and again.
+        """
+        started = time.monotonic()
+        job = self._job
+        scene = load_scene(job.scene_path())
+        partition = settings.job_partition(scene, job)
+        views = validation_views(scene, job.max_test_tasks)
+        start = start_checkpoint(job, self._dir)
+        manifest = self._stamp(scene, partition, start)
+        open_pixels(scene, job.downscale, self._decoding)
+        checkpoints = Checkpoints(str(settings.job_root(self._dir)), self._events, job.keep_checkpoints)
+        pool = ExpertPool(self._dir, range(len(partition.boxes)), self._events, self._cancelled)
+        writer = SummaryWriter(str(Path(self._dir) / "tb"))
+        try:
+            step = pool.load()
+            self._events.append("log", message=f"{len(partition.boxes)} experts ready at step {step}")
+            scores = self._rounds(pool, step, manifest, checkpoints, views, writer)
+        finally:
+            pool.stop()
+            writer.close()
+        summary = {
+            "job_id": job.job_id,
+            "op": job.op,
+            "steps": job.outer_steps,
+            "seconds": round(time.monotonic() - started, 1),
+            "scores": mean_scores(scores) if scores else {},
+        }
+        write_json_atomically(Path(self._dir) / "summary.json", summary)
+        return summary
+
+    def _stamp(self, scene: Scene, partition: Partition, start: str | None) -> Manifest:
+        device = learning_device()
+        if start is None:
+            spec = settings.field_spec(self._job)
+            setting = settings.new_setting(spec, scene.scale, device)
+            return stamp(self._job, scene, partition, spec, setting.layout, (SURVEY_FLIGHT,))
+        manifest = read_manifest(start)
+        if manifest.step > self._job.outer_steps:
+            raise CheckpointError(
+                f"{start} is at step {manifest.step}, beyond the job's outer_steps {self._job.outer_steps}:"
+                " raise outer_steps, or start from another checkpoint"
+            )
+        settings.checkpoint_partition(scene, manifest)
+        spec, setting = field_setting(manifest, device)
+        self._events.append("log", message=f"goes on from {start}, step {manifest.step}")
+        return stamp(self._job, scene, partition, spec, setting.layout, manifest.flights)
+
+    def _decoding(self, done: int, total: int) -> None:
+        if done == total or done % 50 == 0:
+            self._events.append("log", message=f"decoded {done} of {total} pictures")
+
+    def _rounds(
+        self,
+        pool: ExpertPool,
+        step: int,
+        manifest: Manifest,
+        checkpoints: Checkpoints,
+        views: tuple[int, ...],
+        writer: SummaryWriter,
+    ) -> list[ViewScore]:
+        schedule = self._schedule
+        scores: list[ViewScore] = []
+        began, began_step, stride = time.monotonic(), step, 1
+        while step < schedule.outer_steps:
+            if self._cancelled():
+                if step > began_step:
+                    checkpoints.save(replace(manifest, step=step), pool)
+                raise JobCancelled(f"cancelled at step {step}; a checkpoint of that step is kept")
+            round_started = time.monotonic()
+            to_step = schedule.boundary(step, stride)
+            reports = pool.advance(to_step)
+            round_s = max(time.monotonic() - round_started, 1e-3)
+            stride = max(1, min(10 * stride, round(ROUND_S * (to_step - step) / round_s)))
+            step = to_step
+            if schedule.due(step, schedule.sync_step):
+                pool.sync_background()
+            eta_s = (time.monotonic() - began) / (step - began_step) * (schedule.outer_steps - step)
+            self._report(step, reports, round_s, eta_s, writer)
+            if schedule.due(step, schedule.eval_step) and views:
+                scores = self._evaluate(pool, replace(manifest, step=step), views, writer)
+            if schedule.due(step, schedule.save_step):
+                measured = scores and schedule.due(step, schedule.eval_step)
+                means = mean_scores(scores) if measured else {}
+                checkpoints.save(replace(manifest, step=step, metrics=means), pool)
+                checkpoints.rate(step, means.get("psnr_db"))
+        return scores
+
+    def _report(
+        self, step: int, reports: Sequence[StretchReport], round_s: float, eta_s: float, writer: SummaryWriter
+    ) -> None:
+        loss = sum(r.loss for r in reports) / len(reports)
+        rays_per_s = sum(r.n_rays for r in reports) / round_s
+        writer.add_scalar("train/loss", loss, step)
+        writer.add_scalar("train/rays_per_s", rays_per_s, step)
+        self._events.append(
+            "progress",
+            step=step,
+            of_steps=self._job.outer_steps,
+            loss=loss,
+            rays_per_s=round(rays_per_s),
+            eta_s=round(eta_s, 1),
+        )
+
+    def _evaluate(
+        self, pool: ExpertPool, manifest: Manifest, views: tuple[int, ...], writer: SummaryWriter
+    ) -> list[ViewScore]:
+        job = self._job
+        last = manifest.step == job.outer_steps
+        request = ViewsRequest(
+            scene=str(job.scene_path()),
+            downscale=job.downscale,
+            views=tuple((view, "old") for view in views),
+            tto=0,
+            samples=job.ray_samples,
+            lpips=job.lpips and last,
+            threads=evaluation_threads(),
+            folder=str(Path(self._dir) / "rendered") if last else None,
+        )
+        scores: list[ViewScore] = pool.result(
+            lambda: request_scores(manifest, request, mean_background(pool), pool.snapshots())
+        )
+        self._rows += [metric_row(score, manifest.step) for score in scores]
+        save_metrics(Path(self._dir), self._rows)
+        means = mean_scores(scores)
+        for name, value in means.items():
+            writer.add_scalar(f"val/{name}", value, manifest.step)
+        self._events.append("metrics", step=manifest.step, psnr=means["psnr_db"], split="val", **means)
+        return scores
+
+
+def validation_views(scene: Scene, at_most: int) -> tuple[int, ...]:
+    """Frame indices of at most so many validation views, evenly spread over the flight."""
+    indices = [i for i, frame in enumerate(scene.frames) if frame.split == "val"]
+    if len(indices) <= at_most:
+        return tuple(indices)
+    return tuple(indices[(2 * k + 1) * len(indices) // (2 * at_most)] for k in range(at_most))
+
+
+def evaluation_threads() -> int:
+    """All of this machine's cores: the experts wait while pictures are scored."""
+    return os.cpu_count() or 1
+
+
+def metric_row(score: ViewScore, step: int) -> MetricRow:
+    """A view's scores as a row of the job's table."""
+    return MetricRow(
+        step=step,
+        tto=score.tto,
+        split=score.split,
+        view=Path(score.file).name,
+        psnr_db=score.psnr_db,
+        ssim=score.ssim,
+        lpips=score.lpips,
+        render_s=score.seconds,
+    )
