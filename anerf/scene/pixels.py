@@ -8,10 +8,8 @@ gets a new cache, which takes over what the old one already holds.
 import fcntl
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,14 +21,11 @@ from PIL import Image
 from anerf.errors import SceneError
 from anerf.geometry.cameras import Camera
 from anerf.scene.frames import Frame
+from anerf.scene.photographs import UNREADABLE
 from anerf.scene.scene import Scene
+from anerf.scene.threads import Progress, on_threads
 
-# Decoding waits for memory as much as for the processor; more threads only hold more pictures.
-_THREADS = 4
 _PIXELS_FILE, _INDEX_FILE = "pixels.u8", "index.json"
-
-Progress = Callable[[int, int], None]
-"""Called with how many of how many are done."""
 
 
 @dataclass(frozen=True)
@@ -195,26 +190,17 @@ def _build(
     data = np.memmap(partial / _PIXELS_FILE, np.uint8, mode="w+", shape=(n_bytes,))
     frame_of_mask = {frame.mask: frame for frame in scene.frames if frame.mask}
 
-    def place(block: _Block, frame: Frame) -> None:
-        old = known.get((block.key, block.width, block.height, block.channels))
-        if old is not None:
-            data[block.offset : block.offset + block.n_bytes] = old
-        elif block.channels == 3:
-            data[block.offset : block.offset + block.n_bytes] = _decode_picture(scene, frame, block).ravel()
-        else:
-            data[block.offset : block.offset + block.n_bytes] = _decode_mask(scene, frame, block).ravel()
+    def place(item: tuple[_Block, Frame]) -> None:
+        block, frame = item
+        known_bytes = known.get((block.key, block.width, block.height, block.channels))
+        if known_bytes is None:
+            decode = _decode_picture if block.channels == 3 else _decode_mask
+            known_bytes = decode(scene, frame, block).ravel()
+        data[block.offset : block.offset + block.n_bytes] = known_bytes
 
     work = [*zip(pictures, scene.frames, strict=True)]
     work += [(block, frame_of_mask[block.key]) for block in mask_blocks.values()]
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as pool:
-        futures = [pool.submit(place, block, frame) for block, frame in work]
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                if progress is not None:
-                    progress(done, len(work))
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    on_threads(place, work, progress)
     data.flush()
     blocks = [asdict(block) for block, _ in work]
     (partial / _INDEX_FILE).write_text(json.dumps({"downscaled": label, "blocks": blocks}), encoding="utf-8")
@@ -252,7 +238,7 @@ def _open(path: Path, frame: Frame) -> Image.Image:
     try:
         with Image.open(path) as picture:
             picture.load()
-    except OSError as error:
+    except UNREADABLE as error:
         raise SceneError(
             f"{path} cannot be decoded ({error}); put the original back or prepare again"
         ) from None

@@ -66,8 +66,10 @@ class Scene:
         return frames
 
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits in the order in which they came into the scene."""
-        return tuple(dict.fromkeys(frame.split for frame in sorted(self.frames, key=lambda frame: frame.id)))
+        """Names of the splits: `train`, `val`, then the flights in the order in which they came."""
+        by_id = [frame.split for frame in sorted(self.frames, key=lambda frame: frame.id)]
+        first = [split for split in ("train", "val") if split in by_id]
+        return tuple(dict.fromkeys((*first, *by_id)))
 
     def points(self) -> tuple[Float[np.ndarray, "p 3"], UInt8[np.ndarray, "p 3"]]:
         """Sparse points in ENU metres and their colours; both empty where the survey brought none."""

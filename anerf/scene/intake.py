@@ -1,0 +1,98 @@
+"""Takes a survey's photographs into a scene folder."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from anerf.errors import InputError
+from anerf.scene.frames import Frame
+from anerf.scene.photographs import copy_photograph
+from anerf.scene.survey import (
+    MODEL_FOLDERS,
+    Photograph,
+    PlacedSurvey,
+    Survey,
+    model_folder,
+    read_colmap_survey,
+)
+from anerf.scene.threads import Progress, on_threads
+from anerf.scene.transforms import TRANSFORMS_FILE, read_transforms_survey
+
+SurveyKind = Literal["auto", "colmap", "transforms"]
+
+
+def read_survey(root: Path, kind: SurveyKind = "auto") -> Survey:
+    """Reads the poses of a survey folder; `auto` takes a COLMAP model before `transforms.json`."""
+    if not root.is_dir():
+        raise InputError(
+            f"{root} is no folder; give the folder that holds images/ and model/ or transforms.json"
+        )
+    if kind == "colmap" or (kind == "auto" and model_folder(root) is not None):
+        return read_colmap_survey(root)
+    if kind == "transforms" or (root / TRANSFORMS_FILE).is_file():
+        return read_transforms_survey(root)
+    raise InputError(
+        f"{root} is no survey: it has neither {TRANSFORMS_FILE} nor a COLMAP model "
+        f"(in {', '.join(MODEL_FOLDERS)}); reconstruct the photographs first"
+    )
+
+
+def take_photographs(
+    placed: PlacedSurvey,
+    splits: Sequence[tuple[int, str]],
+    images: Path,
+    masks: Path,
+    *,
+    prefix: str = "",
+    first_id: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Frame, ...]:
+    """Copies photographs and masks and returns their frames, with ids from `first_id` in the order given.
+
+    `splits` says which photographs of the survey (by position) and for what. The copies go below `images` and
+    `masks`; the table calls them `images/<prefix><name>`. InputError for what cannot be learned from.
+    """
+
+    photographs = placed.survey.photographs
+    used_masks = {photographs[position].mask for position, _ in splits} - {None}
+    mask_sizes = {
+        mask: copy_photograph(mask, masks / _mask_name(placed.survey, mask)).size
+        for mask in sorted(mask for mask in used_masks if mask is not None)
+    }
+
+    def take(item: tuple[int, tuple[int, str]]) -> Frame:
+        number, (position, split) = item
+        photograph = photographs[position]
+        facts = copy_photograph(photograph.source, images / photograph.name)
+        _check_size(facts.size, photograph, photograph.source)
+        mask = None
+        if photograph.mask is not None:
+            _check_size(mask_sizes[photograph.mask], photograph, photograph.mask)
+            mask = f"masks/{prefix}{_mask_name(placed.survey, photograph.mask)}"
+        return Frame(
+            id=first_id + number,
+            file=f"images/{prefix}{photograph.name}",
+            split=split,
+            camera=photograph.camera,
+            c2w=placed.c2w[position],
+            captured_at=facts.captured_at,
+            exposure_s=facts.exposure_s,
+            sha256=facts.sha256,
+            mask=mask,
+        )
+
+    return tuple(on_threads(take, list(enumerate(splits)), progress))
+
+
+def _check_size(size: tuple[int, int], photograph: Photograph, file: Path) -> None:
+    camera = photograph.camera
+    if size != (camera.width, camera.height):
+        raise InputError(
+            f"{file} has {size[0]} x {size[1]} pixels but the camera of {photograph.name} has "
+            f"{camera.width} x {camera.height}; bring photographs and masks as they were reconstructed"
+        )
+
+
+def _mask_name(survey: Survey, mask: Path) -> str:
+    """The path below the scene's `masks/`."""
+    return mask.relative_to(survey.root).as_posix().removeprefix("masks/")
