@@ -216,7 +216,7 @@ def _read_points(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
 
 
 def _c2w_from_colmap(pose: Float[np.ndarray, "7"], name: str, path: Path) -> Float[np.ndarray, "3 4"]:
-    length = np.linalg.norm(pose[:4])
+    length = np.linalg.norm(np.clip(pose[:4], -4, 4))
     if not np.isfinite(pose).all() or not 0.5 < length < 2:
         raise InputError(
             f"{path}: the pose of {name} is not a rotation and a translation ({pose.tolist()}); "

@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 MODEL_FOLDERS = ("model", "sparse/0", "sparse", "colmap/sparse/0")
 # A sparse model beside a transforms.json belongs to it if their cameras stand at the same places.
 _SAME_PLACE_M = 1.0
+# Further out, up at the reference is no longer up at the survey.
+_FARTHEST_M = 50_000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +147,13 @@ def place_survey(
     else:
         target, how = GeodeticReference.from_ecef(c2w[..., 3].mean(axis=0)), "mean of the cameras"
     c2w = _into(target, c2w, own)
+    far_m = float(np.linalg.norm(np.median(c2w[..., 3], axis=0)))
+    if far_m > _FARTHEST_M:
+        raise InputError(
+            f"the cameras of {survey.root} stand {far_m / 1000:.0f} km from the reference {target.latitude_deg}, "
+            f"{target.longitude_deg}, {target.height_m}, more than {_FARTHEST_M / 1000:.0f} km; check the order "
+            "and the signs of --enu-ref LATITUDE,LONGITUDE,HEIGHT and the survey's datum"
+        )
     return PlacedSurvey(survey, target, how, c2w, _points(survey, target, c2w, own))
 
 

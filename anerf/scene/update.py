@@ -42,7 +42,7 @@ def update_scene(
     if not new:
         raise SceneError(
             f"all {len(placed.survey.photographs)} photographs of {survey} ({placed.survey.kind}) are "
-            f"already in the scene {scene}; bring the new flight's, or choose the poses that have it with --input"
+            f"already in the scene {scene}; bring the new flight, or choose its poses with --input"
         )
     _check_places(old, placed, new)
 
@@ -100,5 +100,5 @@ def _check_places(scene: Scene, placed: PlacedSurvey, positions: list[int]) -> N
         name = placed.survey.photographs[positions[worst]].name
         raise SceneError(
             f"photograph {name} of {placed.survey.root} stands {beyond_m[worst]:.0f} m outside the scene's "
-            f"box, more than {limit_m:.0f} m; check the survey's datum and --enu-ref, or prepare another scene"
+            f"box, more than {limit_m:.0f} m; check the survey's datum and --enu-ref, or prepare a new scene"
         )

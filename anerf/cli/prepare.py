@@ -1,0 +1,54 @@
+"""`anerf prepare SURVEY --out SCENE`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from anerf.cli.numbers import range_from, reference_from
+from anerf.cli.progress import progress_bar
+from anerf.cli.scene_table import show_scene
+from anerf.scene.intake import SurveyKind
+from anerf.scene.prepare import prepare_scene
+
+
+def prepare(
+    survey: tyro.conf.Positional[Path],
+    out: Path,
+    *,
+    input: SurveyKind = "auto",
+    name: str | None = None,
+    enu_ref: str | None = None,
+    altitude_range: str | None = None,
+    val_every: int = 8,
+    overwrite: bool = False,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+) -> None:
+    """Turns a survey (photographs with a COLMAP model or transforms.json) into a scene.
+
+    Args:
+        survey: Folder with images/ and model/, or with transforms.json and its photographs.
+        out: The scene folder to make; it appears complete or not at all.
+        input: Where poses are read from; auto takes a COLMAP model before transforms.json.
+        name: The scene's name; the folder's name if not given.
+        enu_ref: Origin of the scene, LATITUDE,LONGITUDE,HEIGHT (WGS 84). Also the place of a survey's zero
+            that is in local metres and does not say where it lies.
+        altitude_range: Lowest and highest surface, LOW,HIGH in metres above the origin; by default from
+            the sparse points.
+        val_every: Every how many-th photograph is kept for validation, unless the survey names splits.
+        overwrite: Replaces a scene that exists.
+        as_json: Writes the summary as JSON.
+    """
+    with progress_bar("photographs", hidden=as_json) as progress:
+        scene = prepare_scene(
+            survey,
+            out,
+            kind=input,
+            name=name,
+            enu_reference=reference_from(enu_ref) if enu_ref else None,
+            altitude_range_m=range_from(altitude_range) if altitude_range else None,
+            val_every=val_every,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    show_scene(scene, as_json=as_json)
