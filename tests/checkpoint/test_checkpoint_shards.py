@@ -14,7 +14,7 @@ import torch
 from anerf.checkpoint import storage
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import expert_file, shared_file
-from anerf.checkpoint.shards import read_shard, write_shard
+from anerf.checkpoint.shards import copy_shard, read_shard, write_shard
 from anerf.errors import CheckpointError
 
 
@@ -58,6 +58,17 @@ def test_the_same_tensors_make_the_same_file(step: str) -> None:
 
 def test_shared_shard_is_named_by_its_place(step: str) -> None:
     assert write_shard(shared_file(step), _tensors(), {}).file == "shared.safetensors"
+
+
+def test_only_a_whole_shard_is_copied_byte_for_byte(step: str, tmp_path: Path) -> None:
+    record = write_shard(expert_file(step, 0), _tensors(), {})
+    later = str(tmp_path / "checkpoints" / "step0000008")
+    assert copy_shard(step, record, expert_file(later, 0)) == record
+    assert (Path(later) / record.file).read_bytes() == (Path(step) / record.file).read_bytes()
+    (Path(step) / record.file).write_bytes(b"short")
+    with pytest.raises(CheckpointError, match="5 bytes where its manifest says"):
+        copy_shard(step, record, expert_file(str(tmp_path / "checkpoints" / "step0000009"), 0))
+    assert not (tmp_path / "checkpoints" / "step0000009").exists()
 
 
 def test_a_shard_outside_a_step_folder_is_refused(tmp_path: Path) -> None:
