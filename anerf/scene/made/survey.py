@@ -1,0 +1,185 @@
+"""Makes the whole survey: two flights over the city of a seed, before and after its event, with the truth."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from anerf.errors import InputError
+from anerf.geometry.cameras import Camera
+from anerf.geometry.geodesy import GeodeticReference
+from anerf.scene.colmap import write_colmap
+from anerf.scene.folder import new_folder
+from anerf.scene.made.city import make_city
+from anerf.scene.made.event import Event, strike
+from anerf.scene.made.flights import Station, after_flight, before_flight, survey_camera
+from anerf.scene.made.light import Sun
+from anerf.scene.made.picture import Shot, photograph
+from anerf.scene.made.sparse import sparse_model
+from anerf.scene.made.world import Detail, World, build_world
+from anerf.scene.made.write import write_depth, write_json, write_mask, write_photograph
+
+log = logging.getLogger(__name__)
+
+# Level ground in the Muensterland, Westphalia.
+REFERENCE = GeodeticReference(latitude_deg=51.9698, longitude_deg=7.7412, height_m=101.5)
+LATE_SUN = Sun(azimuth_deg=208.0, elevation_deg=36.0, rgb=(2.2, 1.95, 1.6), sky_rgb=(0.58, 0.68, 0.86))
+FORMAT = 1
+_CHANGED_LEVELS = 10
+_CHANGED_M = 0.10
+
+
+@dataclass(frozen=True)
+class SurveySize:
+    """How many photographs of which size, how many sparse points, and how finely the world is drawn."""
+
+    name: str
+    width: int
+    height: int
+    n_before: int
+    n_after: int
+    n_points: int
+    detail: Detail
+
+
+SIZES = {
+    "demo": SurveySize("demo", 320, 240, 64, 24, 4000, Detail()),
+    "tiny": SurveySize("tiny", 96, 72, 16, 8, 1200, Detail(0.4, 1.0, 0.5)),
+}
+
+
+def survey_size(name: str) -> SurveySize:
+    """The size called `name`; InputError when there is none."""
+    if name not in SIZES:
+        raise InputError(f"there is no survey size {name!r}; choose one of {', '.join(SIZES)}")
+    return SIZES[name]
+
+
+def make_survey(
+    out: Path,
+    *,
+    seed: int = 7,
+    size: str = "demo",
+    season_shift: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> bool:
+    """Writes the survey to `out`, complete or not at all; `on_progress` hears (done, of all) pictures.
+
+    Returns False, leaving `out` alone, where exactly this survey already stands. InputError when `out` holds
+    anything else.
+    """
+    chosen = survey_size(size)
+    stamp = {"format": FORMAT, "seed": seed, "size": size, "season_shift": season_shift}
+    if _already_made(out, stamp):
+        log.info("%s already holds this survey (seed %d, size %s)", out, seed, size)
+        return False
+    of_all = chosen.n_before + 2 * chosen.n_after
+    done = 0
+
+    def tick() -> None:
+        nonlocal done
+        done += 1
+        if on_progress is not None:
+            on_progress(done, of_all)
+
+    city = make_city(seed)
+    struck, event = strike(city)
+    camera = survey_camera(chosen.width, chosen.height)
+    stations = {
+        "before": before_flight(seed, chosen.n_before),
+        "after": after_flight(seed, chosen.n_after, event),
+    }
+    later = LATE_SUN if season_shift else Sun()
+    with new_folder(out) as folder:
+        world = build_world(city, chosen.detail, Sun())
+        _write_flight(folder, "before", seed, camera, stations["before"], world, chosen.n_points, tick)
+        unhurt = build_world(city, chosen.detail, later, like=world) if season_shift else world
+        world = build_world(struck, chosen.detail, later, like=world)
+        shots = _write_flight(folder, "after", seed, camera, stations["after"], world, chosen.n_points, tick)
+        _write_changes(folder, camera, stations["after"], shots, unhurt, tick)
+        write_json(folder / "truth" / "truth.json", {**stamp, **_facts(camera, stations, event)})
+    return True
+
+
+def _already_made(out: Path, stamp: dict[str, object]) -> bool:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    truth = out / "truth" / "truth.json"
+    if truth.is_file():
+        found = json.loads(truth.read_text())
+        if all(found.get(key) == value for key, value in stamp.items()):
+            return True
+        made = ", ".join(f"{key} {found.get(key)}" for key in stamp)
+        raise InputError(
+            f"{out} holds another made survey ({made}); choose another --out or remove that folder"
+        )
+    raise InputError(f"{out} already holds other files; choose another --out or remove that folder")
+
+
+def _shoot(world: World, camera: Camera, station: Station) -> Shot:
+    pinhole = (camera.fx, camera.fy, camera.cx, camera.cy)
+    return photograph(world, camera.width, camera.height, pinhole, station.c2w)
+
+
+def _write_flight(
+    folder: Path,
+    flight: str,
+    seed: int,
+    camera: Camera,
+    stations: tuple[Station, ...],
+    world: World,
+    n_points: int,
+    tick: Callable[[], None],
+) -> list[Shot]:
+    """Takes and writes the photographs, depths and the sparse model of one flight."""
+    images, truth = folder / flight / "images", folder / "truth" / flight
+    images.mkdir(parents=True)
+    truth.mkdir(parents=True)
+    shots = []
+    for station in stations:
+        shot = _shoot(world, camera, station)
+        write_photograph(images, station, shot.rgb, REFERENCE)
+        write_depth(truth, station.stem, shot.depth_m)
+        shots.append(shot)
+        tick()
+    write_colmap(folder / flight / "model", sparse_model(seed, camera, stations, shots, n_points, REFERENCE))
+    return shots
+
+
+def changed_pixels(after: Shot, unhurt: Shot) -> np.ndarray:
+    """Pixels (h, w) whose colour or distance differs between two photographs from the same place."""
+    step = np.abs(after.rgb.astype(np.int16) - unhurt.rgb.astype(np.int16)).max(axis=2)
+    return (step > _CHANGED_LEVELS) | (np.abs(after.depth_m - unhurt.depth_m) > _CHANGED_M)
+
+
+def _write_changes(
+    folder: Path,
+    camera: Camera,
+    stations: tuple[Station, ...],
+    shots: list[Shot],
+    unhurt: World,
+    tick: Callable[[], None],
+) -> None:
+    """Writes where each after-photograph shows a change: takes it again in the world without the event."""
+    changed = folder / "truth" / "changed"
+    changed.mkdir()
+    for station, shot in zip(stations, shots, strict=True):
+        write_mask(changed, station.stem, changed_pixels(shot, _shoot(unhurt, camera, station)))
+        tick()
+
+
+def _facts(camera: Camera, stations: dict[str, tuple[Station, ...]], event: Event) -> dict[str, object]:
+    return {
+        "reference": asdict(REFERENCE),
+        "camera": asdict(camera),
+        "images": {
+            flight: [f"{station.stem}.jpg" for station in list_] for flight, list_ in stations.items()
+        },
+        "event": [
+            {"what": footprint.what, "polygon_enu_m": [list(corner) for corner in footprint.polygon]}
+            for footprint in event.footprints
+        ],
+    }
