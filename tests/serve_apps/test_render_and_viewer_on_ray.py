@@ -1,0 +1,153 @@
+"""The endpoint on a real Ray Serve, and the viewer's actor on a real Ray. Run these on loopback."""
+
+import io
+import os
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import numpy as np
+import pytest
+
+from anerf.errors import CheckpointError, JobCancelled
+from anerf.jobs.folder import accept_job
+from anerf.jobs.spec import parse_job
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def ray_here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    token = tmp_path_factory.mktemp("ray") / "token"
+    token.write_text("a" * 64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+        patch.setenv("PYTHONPATH", os.pathsep.join(["", os.environ.get("PYTHONPATH", "")]).strip(os.pathsep))
+        import ray
+
+        ray.init(
+            address="local",
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            _node_ip_address="127.0.0.1",
+        )
+        yield ray
+        ray.shutdown()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def test_render_endpoint_on_serve(ray_here: Any, out_root: Path, down: list[list[float]]) -> None:
+    from ray import serve
+
+    from serve_apps.render import build_app
+
+    port = _free_port()
+    serve.start(http_options={"host": "127.0.0.1", "port": port})
+    try:
+        serve.run(build_app(str(out_root)), name="render", route_prefix="/")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            assert client.get("/healthz").json()["rendered"].startswith("demo, step 200")
+            assert client.get("/scenes").json()[0]["checkpoint"] == "demo"
+            assert "/render" in client.get("/openapi.json").json()["paths"]
+            body = {
+                "checkpoint": "demo",
+                "prefix": "last",
+                "c2w": down,
+                "width": 64,
+                "height": 48,
+                "samples": 8,
+            }
+            answer = client.post("/render", json={**body, "format": "npy"})
+            assert answer.status_code == 200, answer.text
+            assert np.load(io.BytesIO(answer.content), allow_pickle=False).shape == (48, 64, 3)
+            assert client.post("/render", json={**body, "checkpoint": "../x"}).status_code == 403
+            assert client.post("/render", json={**body, "widht": 1}).status_code == 422
+            assert client.post("/render", content=b" " * 200_000).status_code == 413
+            seconds = []
+            for _ in range(10):
+                start = time.perf_counter()
+                assert client.post("/render", json=body).status_code == 200
+                seconds.append(time.perf_counter() - start)
+            assert sorted(seconds)[5] < 2
+            # More than the queues hold: what is too much is refused, nothing breaks.
+            large = {**body, "width": 160, "height": 120, "samples": 16}
+            with ThreadPoolExecutor(32) as many:
+                codes = [
+                    answer.status_code
+                    for answer in many.map(lambda _: client.post("/render", json=large), range(32))
+                ]
+            assert 200 in codes
+            assert set(codes) <= {200, 503}
+            assert client.get("/healthz").json()["status"] == "ok"
+    finally:
+        serve.shutdown()
+
+
+def _view_job(out: Path, **changes: Any) -> Path:
+    message = {
+        "op": "view",
+        "job_id": "look",
+        "scene": "unused",
+        "checkpoint_path": str(out / "demo"),
+        "prefix": "last",
+        "port": _free_port(),
+        "viewer_timeout": 60,
+        **changes,
+    }
+    return accept_job(parse_job(message), out, "run").folder
+
+
+def _url_of(ray_here: Any, actor: Any) -> str:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        if url := ray_here.get(actor.status.remote())["url"]:
+            return str(url)
+        time.sleep(0.1)
+    pytest.fail("the viewer did not come up in a minute")
+
+
+def test_viewer_serves_its_page_until_it_is_cancelled(ray_here: Any, out_root: Path) -> None:
+    from actors.viewer import ViewerActor
+
+    job_dir = _view_job(out_root)
+    actor = cast(Any, ViewerActor).remote(str(job_dir))
+    run = actor.run.remote()
+    url = _url_of(ray_here, actor)
+    assert url.startswith("http://127.0.0.1:")
+    assert "<html" in httpx.get(url, timeout=10).text.lower()
+    assert url in (job_dir / "events.jsonl").read_text()
+    ray_here.get(actor.cancel.remote())
+    with pytest.raises(ray_here.exceptions.RayTaskError) as caught:
+        ray_here.get(run, timeout=20)
+    assert isinstance(caught.value.cause, JobCancelled)
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url, timeout=5)
+
+
+def test_viewer_ends_by_itself(ray_here: Any, out_root: Path) -> None:
+    from actors.viewer import ViewerActor
+
+    actor = cast(Any, ViewerActor).remote(str(_view_job(out_root, viewer_timeout=0.5)))
+    summary = ray_here.get(actor.run.remote(), timeout=60)
+    assert summary["open_s"] == pytest.approx(0.5, abs=0.4)
+
+
+def test_viewer_of_nothing_says_so(ray_here: Any, out_root: Path) -> None:
+    from actors.viewer import ViewerActor
+
+    actor = cast(Any, ViewerActor).remote(str(_view_job(out_root, prefix="step300")))
+    with pytest.raises(ray_here.exceptions.RayTaskError) as caught:
+        ray_here.get(actor.run.remote(), timeout=60)
+    assert isinstance(caught.value.cause, CheckpointError)
+    assert "complete are steps 100, 200" in str(caught.value.cause)
