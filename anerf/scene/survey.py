@@ -150,9 +150,9 @@ def place_survey(
     far_m = float(np.linalg.norm(np.median(c2w[..., 3], axis=0)))
     if far_m > _FARTHEST_M:
         raise InputError(
-            f"the cameras of {survey.root} stand {far_m / 1000:.0f} km from the reference {target.latitude_deg}, "
-            f"{target.longitude_deg}, {target.height_m}, more than {_FARTHEST_M / 1000:.0f} km; check the order "
-            "and the signs of --enu-ref LATITUDE,LONGITUDE,HEIGHT and the survey's datum"
+            f"the cameras of {survey.root} stand {far_m / 1000:.0f} km from the reference "
+            f"{target.latitude_deg}, {target.longitude_deg}, {target.height_m}, more than "
+            f"{_FARTHEST_M / 1000:.0f} km; check the order and signs of --enu-ref LATITUDE,LONGITUDE,HEIGHT"
         )
     return PlacedSurvey(survey, target, how, c2w, _points(survey, target, c2w, own))
 
