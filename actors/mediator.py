@@ -55,7 +55,6 @@ class News:
     items: tuple[tuple[JobSummary, Event], ...]
 
 
-@ray.remote
 class Mediator:
     """Takes jobs on, answers for them, and lets them run one after the other."""
 
@@ -76,7 +75,7 @@ class Mediator:
         # The news from the disk are old, but the last of each job may never have been told.
         last = {summary.job_id: (summary, event) for summary, event in self._table.take_news()}
         self._tell(tuple(last.values()))
-        self._scheduler.put_back()
+        self._scheduler.put_back(self._table.unfinished())
         threading.Thread(target=self._loop, name="scheduler", daemon=True).start()
 
     def ready(self) -> str:
@@ -153,8 +152,9 @@ class Mediator:
 
 
 def start_mediator(out: Path, base: Path) -> Any:
-    """The Mediator of this cluster, started if it is not there yet; its methods may be called again safely."""
-    return Mediator.options(  # pyright: ignore[reportAttributeAccessIssue]
+    """The Mediator of this cluster, started if it is not there; its methods may be called again safely."""
+    actor: Any = ray.remote(Mediator)
+    return actor.options(
         name=MEDIATOR,
         namespace=NAMESPACE,
         lifetime="detached",

@@ -6,7 +6,7 @@ drives one for every job of the cluster, `anerf run` one for a single job.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,9 +71,9 @@ class Scheduler:
         self._not_before: dict[str, float] = {}
         self._kill_at: dict[str, float] = {}
 
-    def put_back(self) -> None:
+    def put_back(self, jobs: Iterable[JobSummary]) -> None:
         """Queue again what was running when its scheduler died; the interrupted attempt does not count."""
-        for job in self._table.summaries():
+        for job in jobs:
             if self._is_ours(job) and job.record.state is JobState.RUNNING:
                 attempt = max(0, job.record.attempt - 1)
                 self._table.change(job.job_id, JobState.QUEUED, "put back after a restart", attempt)

@@ -44,7 +44,8 @@ class JobSummary:
     def to_json(self) -> dict[str, Any]:
         """Plain values, the record's beside the others."""
         values = asdict(self)
-        return {**values, **values.pop("record")}
+        record = values.pop("record")
+        return {**values, **record}
 
 
 @dataclass

@@ -1,0 +1,85 @@
+"""The `anerf` command. It starts quickly: only the command that is asked for is imported."""
+
+import difflib
+import importlib
+import sys
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from rich.console import Console
+from rich.table import Table
+
+from anerf import __version__, logs
+from anerf.errors import AnerfError, InputError
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command's function lies, and its line in the overview. Its arguments are the function's."""
+
+    module: str
+    function: str
+    summary: str
+
+
+COMMANDS = MappingProxyType(
+    {
+        "survey": Command(
+            "anerf.cli.survey", "survey", "make a survey of a procedural city block to try things on"
+        ),
+        "run": Command("cluster.run", "run", "do one job here and now, without Kafka"),
+        "up": Command("cluster.up", "up", "start Ray, Kafka, Mediator, ingestor and the render endpoint"),
+        "down": Command("cluster.down", "down", "stop all of it"),
+        "status": Command("cluster.up", "status", "show what is up, and where"),
+        "send": Command("cluster.send", "send", "send a job through Kafka"),
+        "jobs list": Command("cluster.jobs", "list_", "list all jobs with their states"),
+        "jobs show": Command("cluster.jobs", "show", "show one job"),
+        "jobs watch": Command("cluster.jobs", "watch", "follow a job to its end"),
+        "jobs cancel": Command("cluster.jobs", "cancel", "cancel a job"),
+        "jobs logs": Command("cluster.jobs", "logs", "print a job's log"),
+    }
+)
+
+
+def main() -> None:
+    """Adaptive city-scale NeRFs for emergency awareness."""
+    try:
+        _dispatch(sys.argv[1:])
+    except AnerfError as error:
+        Console(stderr=True, soft_wrap=True).print(str(error), style="red", markup=False, highlight=False)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _dispatch(arguments: list[str]) -> None:
+    if arguments == ["--version"]:
+        Console().print(f"anerf {__version__}", highlight=False)
+        return
+    words = 2 if arguments[:1] == ["jobs"] else 1
+    name = " ".join(arguments[:words])
+    if name in ("", "-h", "--help", "help", "jobs", "jobs -h", "jobs --help"):
+        _overview(name.startswith("jobs"))
+        return
+    command = COMMANDS.get(name)
+    if command is None:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        remedy = f"did you mean `anerf {near[0]}`?" if near else "`anerf --help` lists the commands"
+        raise InputError(f"there is no command `anerf {name}`: {remedy}")
+
+    import tyro
+
+    logs.configure()
+    function = getattr(importlib.import_module(command.module), command.function)
+    tyro.cli(function, prog=f"anerf {name}", args=arguments[words:], config=(tyro.conf.FlagCreatePairsOff,))
+
+
+def _overview(only_jobs: bool) -> None:
+    console = Console()
+    console.print(f"[bold]anerf[/] {__version__}: {main.__doc__}\n", highlight=False)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
+    for name, command in COMMANDS.items():
+        if name.startswith("jobs ") or not only_jobs:
+            table.add_row(f"anerf {name}", command.summary)
+    console.print(table)
+    console.print("\n`anerf COMMAND --help` tells its options.", highlight=False)

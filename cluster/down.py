@@ -1,0 +1,72 @@
+"""`anerf down`: end everything that `anerf up` started, and make sure that it has ended."""
+
+import contextlib
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from anerf.errors import StackError
+from cluster.processes import listens, stop_marked
+from cluster.stack import DEFAULT_OUT, LOCK_FILE, STACK_FILE, Stack, alone, joined, read_stack
+
+_GRACE_S = 10.0
+
+
+def down(out: Path = DEFAULT_OUT) -> None:
+    """Stop the stack. A running job goes on from its last checkpoint after the next `anerf up`.
+
+    Args:
+        out: The stack's folder.
+    """
+    console = Console(stderr=True)
+    out = out.absolute()
+    stack = read_stack(out)
+    if stack is None:
+        console.print(f"No stack is up for {out}.")
+        return
+    busy = f"another `anerf up` or `anerf down` is at work on {out}: wait for it to end"
+    with alone(out / LOCK_FILE, busy), console.status("Stopping"):
+        forced = take_down(stack)
+    console.print("Everything is down." + (f" {forced} processes were ended by force." if forced else ""))
+
+
+def take_down(stack: Stack) -> int:
+    """End a stack, whatever is left of it, and remove its traces.
+
+    Returns:
+        How many processes had to be ended by force.
+
+    Raises:
+        StackError: a process or a listening port of the stack is left.
+    """
+    if stack.ray is None and stack.ray_address is not None:
+        _leave(stack)
+    forced = stop_marked(Path(stack.run_dir), stack.processes, _GRACE_S)
+    if stack.ray is not None:
+        left = [f"{name} on {port}" for name, port in stack.ports.items() if listens(port)]
+        if stack.complete and left:
+            raise StackError(
+                f"{' and '.join(left)} still answers, though all processes of the stack have ended: "
+                "another program took the port; see `ss -ltnp`"
+            )
+    shutil.rmtree(stack.run_dir, ignore_errors=True)
+    (Path(stack.out) / STACK_FILE).unlink(missing_ok=True)
+    return forced
+
+
+def _leave(stack: Stack) -> None:
+    """Take our actors and our endpoint off a Ray that is not ours."""
+    assert stack.ray_address is not None
+    from actors.names import INGESTOR, MEDIATOR
+    from actors.runner import end_actor, end_stale_jobs
+
+    # A cluster that is gone has taken them along.
+    with contextlib.suppress(StackError), joined(stack.ray_address, stack.environment()):
+        if stack.http_port is not None:
+            from ray import serve
+
+            serve.delete("render")
+        end_actor(INGESTOR)
+        end_actor(MEDIATOR)
+        end_stale_jobs()

@@ -1,0 +1,211 @@
+"""`anerf up`, `anerf status`: bring the whole stack up on this machine, and look at it."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from anerf.errors import AnerfError, StackError
+from cluster.down import take_down
+from cluster.processes import listens
+from cluster.show import AsJson
+from cluster.stack import DEFAULT_OUT, LOCK_FILE, Stack, alone, joined, joined_stack, mediator, read_stack
+
+_ACTOR_TIMEOUT_S = 60.0
+
+
+def up(
+    out: Path = DEFAULT_OUT,
+    bootstrap_servers: str | None = None,
+    address: str | None = None,
+    num_cpus: int | None = None,
+    http_port: int = 8000,
+    dashboard_port: int = 8265,
+    serve: bool = True,
+) -> None:
+    """Start Ray, a Kafka broker, the Mediator, the ingestor and the render endpoint, and tell where they are.
+
+    Args:
+        out: Folder for jobs; one stack per folder.
+        bootstrap_servers: A Kafka that is there already, instead of the embedded broker.
+        address: A Ray cluster that is there already (host:port), instead of a new one.
+        num_cpus: CPUs that the new Ray may give out; all by default.
+        http_port: Port of the render endpoint, or the next free one.
+        dashboard_port: Port of the Ray dashboard, or the next free one.
+        serve: Whether to deploy the render endpoint.
+    """
+    console = Console(stderr=True)
+    out = out.absolute()
+    with alone(
+        out / LOCK_FILE, f"another `anerf up` or `anerf down` is at work on {out}: wait for it to end"
+    ):
+        _up(console, out, bootstrap_servers, address, num_cpus, http_port, dashboard_port, serve)
+
+
+def _up(
+    console: Console,
+    out: Path,
+    bootstrap_servers: str | None,
+    address: str | None,
+    num_cpus: int | None,
+    http_port: int,
+    dashboard_port: int,
+    serve: bool,
+) -> None:
+    old = read_stack(out)
+    if old is not None and old.is_alive():
+        console.print(f"The stack of {out} is up already.")
+        _show(old, Console())
+        return
+    if old is not None:
+        console.print(f"The last stack of {out} did not end well: clearing up after it.")
+        take_down(old)
+    from cluster.head import make_run_dir
+
+    stack = Stack(out=str(out), run_dir=str(make_run_dir()), cwd=str(Path.cwd()))
+    stack.save()
+    try:
+        with console.status("Starting Ray") as progress:
+            stack = _start_ray(stack, address, num_cpus, dashboard_port)
+            progress.update("Starting the broker")
+            stack = _start_broker(stack, bootstrap_servers)
+            progress.update("Joining Ray")
+            assert stack.ray_address is not None
+            with joined(stack.ray_address, stack.environment()):
+                progress.update("Starting the Mediator and the ingestor")
+                _start_actors(stack)
+                if serve:
+                    progress.update("Deploying the render endpoint")
+                    stack = _deploy(stack, http_port)
+    except (AnerfError, KeyboardInterrupt):
+        # Half a stack serves nobody; the logs go to the output folder, where the message points.
+        shutil.copytree(stack.run_dir, out / ".up-failed", dirs_exist_ok=True, ignore=_only_logs)
+        take_down(read_stack(out) or stack)
+        raise
+    stack = replace(stack, complete=True)
+    stack.save()
+    _show(stack, Console())
+
+
+def status(out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
+    """Show what is up.
+
+    Args:
+        out: The stack's folder.
+        as_json: Print one JSON object.
+    """
+    stack = read_stack(out.absolute())
+    if stack is None:
+        raise StackError(f"no stack is up for {out}: start one with `anerf up --out {out}`")
+    if as_json:
+        Console(soft_wrap=True).out(json.dumps({**asdict(stack), "alive": stack.is_alive()}), highlight=False)
+    else:
+        _show(stack, Console())
+    if not stack.is_alive():
+        raise StackError(f"the stack of {out} is not complete: start it again with `anerf up --out {out}`")
+    if not as_json:
+        with joined_stack(out.absolute()):
+            import ray
+
+            jobs: Any = ray.get(mediator().list.remote(), timeout=_ACTOR_TIMEOUT_S)
+            counts: dict[str, int] = {}
+            for job in jobs:
+                counts[job.record.state] = counts.get(job.record.state, 0) + 1
+            told = ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none"
+            Console().print(f"Jobs: {told}")
+
+
+def _start_ray(stack: Stack, address: str | None, num_cpus: int | None, dashboard_port: int) -> Stack:
+    from cluster.head import make_token, start_head
+
+    if address is not None:
+        stack = replace(stack, ray_address=address, token_path=os.environ.get("RAY_AUTH_TOKEN_PATH"))
+        stack.save()
+        return stack
+    run_dir = Path(stack.run_dir)
+    token = make_token(run_dir)
+    process, address, port = start_head(run_dir, token, run_dir / "ray.log", num_cpus, dashboard_port)
+    stack = replace(stack, ray=process, ray_address=address, dashboard_port=port, token_path=str(token))
+    stack.save()
+    return stack
+
+
+def _start_broker(stack: Stack, bootstrap_servers: str | None) -> Stack:
+    from cluster.broker import start_broker
+
+    if bootstrap_servers is not None:
+        stack = replace(stack, bootstrap_servers=bootstrap_servers)
+    else:
+        run_dir = Path(stack.run_dir)
+        process, port = start_broker(run_dir, run_dir / "broker.log")
+        stack = replace(stack, broker=process, broker_port=port, bootstrap_servers=f"127.0.0.1:{port}")
+    stack.save()
+    return stack
+
+
+def _start_actors(stack: Stack) -> None:
+    import ray
+    from ray.exceptions import RayError
+
+    from actors.ingestor import start_ingestor
+    from actors.mediator import start_mediator
+
+    try:
+        ray.get(start_mediator(Path(stack.out), Path(stack.cwd)).ready.remote(), timeout=_ACTOR_TIMEOUT_S)
+        ingestor = start_ingestor({"bootstrap.servers": stack.bootstrap_servers})
+        ray.get(ingestor.status.remote(), timeout=_ACTOR_TIMEOUT_S)
+    except RayError as error:
+        raise StackError(
+            f"the long-lived actors do not come up: {str(error).strip().splitlines()[-1]}"
+        ) from error
+
+
+def _deploy(stack: Stack, port: int) -> Stack:
+    from ray import serve
+    from ray.exceptions import RayError
+
+    from cluster.processes import free_port
+    from serve_apps.render import build_app
+
+    port = free_port(port)
+    try:
+        serve.start(http_options={"host": "127.0.0.1", "port": port})
+        serve.run(build_app(stack.out), name="render", route_prefix="/")
+    except (RuntimeError, TimeoutError, RayError) as error:
+        raise StackError(
+            f"the render endpoint cannot be deployed ({str(error).strip().splitlines()[0]}): "
+            "`anerf up --no-serve` leaves it out"
+        ) from error
+    stack = replace(stack, http_port=port)
+    stack.save()
+    return stack
+
+
+def _show(stack: Stack, console: Console) -> None:
+    rows = [("Jobs", stack.out, True), ("Ray", str(stack.ray_address), not stack.ray or stack.ray.is_alive())]
+    if stack.dashboard_port is not None:
+        token = f"  (asks for the token in {stack.token_path})"
+        rows.append(_web("Ray dashboard", stack.dashboard_port, token))
+    rows.append(("Kafka", str(stack.bootstrap_servers), not stack.broker or stack.broker.is_alive()))
+    if stack.http_port is not None:
+        rows.append(_web("Render endpoint", stack.http_port, "/docs"))
+    for name, where, is_up in rows:
+        line = Text("up    ", style="green") if is_up else Text("down  ", style="red")
+        console.print(line.append(f"{name:<17}{where}", style="default"), soft_wrap=True)
+    exports = " ".join(f"{name}={value}" for name, value in stack.environment().items())
+    console.print(
+        f"For `ray job submit -- anerf run JOB.json`:\n  export {exports}", soft_wrap=True, highlight=False
+    )
+
+
+def _web(name: str, port: int, rest: str) -> tuple[str, str, bool]:
+    return name, f"http://127.0.0.1:{port}{rest}", listens(port)
+
+
+def _only_logs(_folder: str, names: list[str]) -> list[str]:
+    return [name for name in names if not name.endswith(".log")]
