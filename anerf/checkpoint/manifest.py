@@ -6,7 +6,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from anerf.checkpoint import storage
 from anerf.errors import CheckpointError
@@ -19,7 +19,15 @@ VERSION = 1
 FILE = "manifest.json"
 
 Vec3 = tuple[float, float, float]
-Box = tuple[Vec3, Vec3]
+
+
+def _in_order(box: tuple[Vec3, Vec3]) -> tuple[Vec3, Vec3]:
+    if any(low > high for low, high in zip(*box, strict=True)):
+        raise ValueError(f"a box from {box[0]} to {box[1]} has a low corner above its high one")
+    return box
+
+
+Box = Annotated[tuple[Vec3, Vec3], AfterValidator(_in_order)]
 Positive = Annotated[float, Field(gt=0)]
 ExpertId = Annotated[int, Field(ge=0)]
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)

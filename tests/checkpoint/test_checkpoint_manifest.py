@@ -28,7 +28,12 @@ from anerf.errors import CheckpointError
 _finite = st.floats(allow_nan=False, allow_infinity=False)
 _positive = st.floats(min_value=1e-6, max_value=1e9)
 _vec3 = st.tuples(_finite, _finite, _finite)
-_box = st.tuples(_vec3, _vec3)
+_box = st.tuples(_vec3, _vec3).map(
+    lambda pair: (
+        (min(pair[0][0], pair[1][0]), min(pair[0][1], pair[1][1]), min(pair[0][2], pair[1][2])),
+        (max(pair[0][0], pair[1][0]), max(pair[0][1], pair[1][1]), max(pair[0][2], pair[1][2])),
+    )
+)
 _json = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | _finite | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -206,6 +211,7 @@ def test_shard_names_that_leave_the_folder_are_refused(file: str) -> None:
         {"metrics": {"psnr": "high"}},
         {"grid_resolutions": [0]},
         {"partition": None},
+        {"scene": {**dataclasses.asdict(_example())["scene"], "aabb": [[0, 0, 1], [1, 1, 0]]}},
     ],
 )
 def test_wrong_values_are_refused(changes: dict[str, Any]) -> None:
