@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from anerf.errors import InputError
 from anerf.learn import lpips as lpips_module
@@ -92,19 +93,23 @@ def test_grows_with_the_noise_and_forgives_a_slight_shift_of_brightness(distance
 
 def test_a_pair_of_320_by_240_takes_less_than_a_third_of_a_second(distance: Lpips) -> None:
     a, b = _landscape(), _noise(6, 240, 320)
-    distance(a, b)
-    seconds = []
-    for _ in range(10):
-        start = time.perf_counter()
+    threads = torch.get_num_threads()
+    # Threads that wait for each other on busy cores would measure the neighbours, not this.
+    torch.set_num_threads(1)
+    try:
         distance(a, b)
-        seconds.append(time.perf_counter() - start)
+        seconds = []
+        for _ in range(5):
+            start = time.perf_counter()
+            distance(a, b)
+            seconds.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
     assert min(seconds) < 0.3
 
 
 def test_heads_are_those_of_the_reference_implementation(distance: Lpips) -> None:
     import importlib.util
-
-    import torch
 
     spec = importlib.util.find_spec("lpips")
     if spec is None or spec.origin is None:
