@@ -1,16 +1,19 @@
-"""A small prepared scene, made without the preparation that other tests test."""
+"""A small prepared scene, made without the preparation that other tests test, and a small survey."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import ExifTags, Image
 
 from anerf.geometry.boxes import Aabb
-from anerf.geometry.cameras import Camera
-from anerf.geometry.geodesy import GeodeticReference
+from anerf.geometry.cameras import Camera, project
+from anerf.geometry.geodesy import GeodeticReference, enu_to_ecef
 from anerf.geometry.rays import look_at
+from anerf.scene.colmap import ColmapImage, ColmapModel, write_colmap
 from anerf.scene.frames import Frame
 from anerf.scene.scene import Scene, save_points, save_scene
 
@@ -70,3 +73,46 @@ def scene(tmp_path) -> Scene:
         root, np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
     )
     return made
+
+
+REFERENCE = GeodeticReference(51.5, 7.4, 200.0)
+OFF_PX = 0.5
+
+
+def write_survey(root: Path, n: int = 10, prefix: str = "", seed: int = 0) -> ColmapModel:
+    """A nadir flight 80 m above rough ground as a user brings it: JPEG files and a COLMAP model in ECEF.
+
+    Every observation is `OFF_PX` to the right of where its point projects.
+    """
+    rng = np.random.default_rng(seed)
+    camera = Camera("PINHOLE", 48, 32, (40.0, 41.0, 24.0, 16.0))
+    points = rng.uniform((-60, -40, -85), (60, 40, -75), (300, 3))
+    images = []
+    for number in range(n):
+        name = f"{prefix}{number:03d}.jpg"
+        pixels = rng.integers(0, 256, (32, 48, 3), np.uint8)
+        exif = Image.Exif()
+        exif[ExifTags.Base.DateTime] = "2024:05:01 10:00:00"
+        exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.ExposureTime] = 0.004
+        (root / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / "images" / name, exif=exif)
+        eye = np.array([-50 + 100 * number / max(n - 1, 1), 10 * (-1) ** number, rng.normal()])
+        c2w = look_at(eye, np.add(eye, (0.5, 0.2, -80.0)))
+        xy, _ = project(camera, torch.from_numpy((points - eye) @ c2w[:, :3]))
+        seen = np.flatnonzero(((xy >= 0) & (xy < torch.tensor([48, 32]))).all(dim=1).numpy())
+        images.append(ColmapImage(name, 1, enu_to_ecef(c2w, REFERENCE), xy.numpy()[seen] + (OFF_PX, 0), seen))
+    rgb = rng.integers(0, 256, (300, 3), np.uint8)
+    model = ColmapModel({1: camera}, tuple(images), enu_to_ecef(points, REFERENCE), rgb, np.full(300, OFF_PX))
+    write_colmap(root / "model", model)
+    return model
+
+
+@pytest.fixture
+def make_survey() -> Callable[..., ColmapModel]:
+    return write_survey
+
+
+@pytest.fixture
+def survey(tmp_path) -> Path:
+    write_survey(tmp_path / "survey")
+    return tmp_path / "survey"
