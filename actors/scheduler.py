@@ -5,6 +5,7 @@ drives one for every job of the cluster, `anerf run` one for a single job.
 """
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -70,6 +71,7 @@ class Scheduler:
         """Operation by job id."""
         self._not_before: dict[str, float] = {}
         self._kill_at: dict[str, float] = {}
+        """By job id, for jobs that were told to end."""
 
     def put_back(self, jobs: Iterable[JobSummary]) -> None:
         """Queue again what was running when its scheduler died; the interrupted attempt does not count."""
@@ -85,7 +87,7 @@ class Scheduler:
         for job_id, deadline in list(self._kill_at.items()):
             if self._clock() >= deadline:
                 logger.warning("job %s did not stop within %g s: ending it by force", job_id, CANCEL_GRACE_S)
-                del self._kill_at[job_id]
+                self._kill_at[job_id] = math.inf
                 self._runner.kill(job_id)
         for job in self._table.unfinished():
             if self._is_ours(job) and job.record.state is JobState.QUEUED:

@@ -24,9 +24,13 @@ class Command:
 
 COMMANDS = MappingProxyType(
     {
+        "demo": Command("cluster.demo", "demo", "show the whole system at work on a made survey"),
         "survey": Command(
             "anerf.cli.survey", "survey", "make a survey of a procedural city block to try things on"
         ),
+        "prepare": Command("anerf.cli.prepare", "prepare", "turn a survey into a scene"),
+        "update": Command("anerf.cli.update", "update", "add a later flight to a scene"),
+        "partition": Command("anerf.cli.partition", "partition", "divide a scene among experts"),
         "run": Command("cluster.run", "run", "do one job here and now, without Kafka"),
         "up": Command("cluster.up", "up", "start Ray, Kafka, Mediator, ingestor and the render endpoint"),
         "down": Command("cluster.down", "down", "stop all of it"),

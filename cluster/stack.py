@@ -140,7 +140,7 @@ def joined(address: str, environment: dict[str, str]) -> Iterator[None]:
     from ray.exceptions import RayError
 
     # A head on 127.0.0.1 knows itself by that address alone, whatever others the machine has.
-    here = {"_node_ip_address": "127.0.0.1"} if address.startswith("127.0.0.1:") else {}
+    here: Any = {"_node_ip_address": "127.0.0.1"} if address.startswith("127.0.0.1:") else {}
     try:
         ray.init(
             address,

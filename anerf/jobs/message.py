@@ -85,13 +85,13 @@ def problem(error: ErrorDetails) -> str:
         return f"`{field}` {context['error']}" if error["loc"] else str(context["error"])
     match kind:
         case "greater_than":
-            wanted = f"a number above {context['gt']:g}"
+            wanted = f"a number above {_limit(context['gt'])}"
         case "greater_than_equal":
-            wanted = f"at least {context['ge']:g}"
+            wanted = f"at least {_limit(context['ge'])}"
         case "less_than":
-            wanted = f"a number below {context['lt']:g}"
+            wanted = f"a number below {_limit(context['lt'])}"
         case "less_than_equal":
-            wanted = f"at most {context['le']:g}"
+            wanted = f"at most {_limit(context['le'])}"
         case "literal_error":
             wanted = f"one of {context['expected']}"
         case "string_too_long":
@@ -121,7 +121,13 @@ def shown(value: object) -> str:
 
 
 def _clip(text: str, limit: int = 60) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """At most `limit` characters that can be printed and encoded."""
+    text = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def _limit(value: float) -> str:
+    return str(int(value)) if value == int(value) else str(value)
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
