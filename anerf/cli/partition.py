@@ -60,5 +60,5 @@ def _show(scene: Scene, made: Partition, *, as_json: bool) -> None:
     for i, box in enumerate(made.boxes):
         east, north = made.centroids[i, :2]
         size = " x ".join(f"{side:.0f}" for side in box.size)
-        table.add_row(str(i), f"{east:.0f}, {north:.0f}", size, str(frames[i]), f"{pixels[i] / 1e6:.1f}")
+        table.add_row(str(i), f"{east:.0f}, {north:.0f}", size, str(frames[i]), f"{pixels[i] / 1e6:.3g}")
     Console().print(table)

@@ -122,5 +122,5 @@ def test_several_processes_at_once(scene):
         "assert open_pixels(load_scene(sys.argv[1]), 0.5).image(0).shape == (8, 12, 3)"
     )
     command = [sys.executable, "-c", program, str(scene.root)]
-    running = [subprocess.Popen(command, env=dict(os.environ)) for _ in range(3)]
-    assert [process.wait() for process in running] == [0, 0, 0]
+    running = [subprocess.Popen(command, env=dict(os.environ)) for _ in range(2)]
+    assert [process.wait() for process in running] == [0, 0]
