@@ -2,11 +2,13 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from anerf.errors import InputError
 from anerf.geometry.cameras import Camera
@@ -21,6 +23,7 @@ from anerf.scene.made.picture import Shot, photograph
 from anerf.scene.made.sparse import sparse_model
 from anerf.scene.made.world import Detail, World, build_world
 from anerf.scene.made.write import write_depth, write_json, write_mask, write_photograph
+from anerf.scene.threads import Progress, on_threads
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +67,7 @@ def make_survey(
     seed: int = 7,
     size: str = "demo",
     season_shift: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> bool:
     """Writes the survey to `out`, complete or not at all; `on_progress` hears (done, of all) pictures.
 
@@ -77,13 +80,9 @@ def make_survey(
         log.info("%s already holds this survey (seed %d, size %s)", out, seed, size)
         return False
     of_all = chosen.n_before + 2 * chosen.n_after
-    done = 0
 
-    def tick() -> None:
-        nonlocal done
-        done += 1
-        if on_progress is not None:
-            on_progress(done, of_all)
+    def after(n_done: int) -> Progress:
+        return lambda done, _: on_progress(n_done + done, of_all) if on_progress is not None else None
 
     city = make_city(seed)
     struck, event = strike(city)
@@ -93,15 +92,31 @@ def make_survey(
         "after": after_flight(seed, chosen.n_after, event),
     }
     later = LATE_SUN if season_shift else Sun()
-    with new_folder(out) as folder:
+    with new_folder(out) as folder, _one_core_a_picture():
         world = build_world(city, chosen.detail, Sun())
-        _write_flight(folder, "before", seed, camera, stations["before"], world, chosen.n_points, tick)
+        flight = _Flight("before", camera, stations["before"], world)
+        _write_flight(folder, seed, flight, chosen.n_points, after(0))
         unhurt = build_world(city, chosen.detail, later, like=world) if season_shift else world
         world = build_world(struck, chosen.detail, later, like=world)
-        shots = _write_flight(folder, "after", seed, camera, stations["after"], world, chosen.n_points, tick)
-        _write_changes(folder, camera, stations["after"], shots, unhurt, tick)
+        flight = _Flight("after", camera, stations["after"], world)
+        shots = _write_flight(folder, seed, flight, chosen.n_points, after(chosen.n_before))
+        _write_changes(folder, flight, shots, unhurt, after(chosen.n_before + chosen.n_after))
         write_json(folder / "truth" / "truth.json", {**stamp, **_facts(camera, stations, event)})
     return True
+
+
+@contextmanager
+def _one_core_a_picture() -> Iterator[None]:
+    """Pictures are taken on one thread each, several at a time.
+
+    Threads that share every small operation would wait for each other, for seconds on a busy machine.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
 
 
 def _already_made(out: Path, stamp: dict[str, object]) -> bool:
@@ -119,33 +134,34 @@ def _already_made(out: Path, stamp: dict[str, object]) -> bool:
     raise InputError(f"{out} already holds other files; choose another --out or remove that folder")
 
 
+@dataclass(frozen=True, eq=False)
+class _Flight:
+    name: str
+    camera: Camera
+    stations: tuple[Station, ...]
+    world: World
+
+
 def _shoot(world: World, camera: Camera, station: Station) -> Shot:
     pinhole = (camera.fx, camera.fy, camera.cx, camera.cy)
     return photograph(world, camera.width, camera.height, pinhole, station.c2w)
 
 
-def _write_flight(
-    folder: Path,
-    flight: str,
-    seed: int,
-    camera: Camera,
-    stations: tuple[Station, ...],
-    world: World,
-    n_points: int,
-    tick: Callable[[], None],
-) -> list[Shot]:
+def _write_flight(folder: Path, seed: int, flight: _Flight, n_points: int, progress: Progress) -> list[Shot]:
     """Takes and writes the photographs, depths and the sparse model of one flight."""
-    images, truth = folder / flight / "images", folder / "truth" / flight
+    images, truth = folder / flight.name / "images", folder / "truth" / flight.name
     images.mkdir(parents=True)
     truth.mkdir(parents=True)
-    shots = []
-    for station in stations:
-        shot = _shoot(world, camera, station)
+
+    def take(station: Station) -> Shot:
+        shot = _shoot(flight.world, flight.camera, station)
         write_photograph(images, station, shot.rgb, REFERENCE)
         write_depth(truth, station.stem, shot.depth_m)
-        shots.append(shot)
-        tick()
-    write_colmap(folder / flight / "model", sparse_model(seed, camera, stations, shots, n_points, REFERENCE))
+        return shot
+
+    shots = on_threads(take, flight.stations, progress)
+    model = sparse_model(seed, flight.camera, flight.stations, shots, n_points, REFERENCE)
+    write_colmap(folder / flight.name / "model", model)
     return shots
 
 
@@ -156,19 +172,17 @@ def changed_pixels(after: Shot, unhurt: Shot) -> np.ndarray:
 
 
 def _write_changes(
-    folder: Path,
-    camera: Camera,
-    stations: tuple[Station, ...],
-    shots: list[Shot],
-    unhurt: World,
-    tick: Callable[[], None],
+    folder: Path, flight: _Flight, shots: list[Shot], unhurt: World, progress: Progress
 ) -> None:
     """Writes where each after-photograph shows a change: takes it again in the world without the event."""
     changed = folder / "truth" / "changed"
     changed.mkdir()
-    for station, shot in zip(stations, shots, strict=True):
-        write_mask(changed, station.stem, changed_pixels(shot, _shoot(unhurt, camera, station)))
-        tick()
+
+    def compare(pair: tuple[Station, Shot]) -> None:
+        station, shot = pair
+        write_mask(changed, station.stem, changed_pixels(shot, _shoot(unhurt, flight.camera, station)))
+
+    on_threads(compare, list(zip(flight.stations, shots, strict=True)), progress)
 
 
 def _facts(camera: Camera, stations: dict[str, tuple[Station, ...]], event: Event) -> dict[str, object]:
