@@ -16,7 +16,7 @@ from anerf.jobs.spec import EvalJob, TrainJob
 log = logging.getLogger(__name__)
 
 
-@ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={"control": 1})
+@ray.remote(num_cpus=0, max_restarts=0, concurrency_groups={"control": 1})  # pyright: ignore[reportCallIssue]
 class MetaCoordinator:
     """Owns the step, the shared background, evaluation and checkpoints of its job; experts own the weights.
 

@@ -176,7 +176,7 @@ class ExpertPool:
                 )
             actor = self._actors[expert]
             try:
-                step = ray.get(actor.ready.remote(), timeout=RESTART_TIMEOUT_S)
+                step = int(ray.get(actor.ready.remote(), timeout=RESTART_TIMEOUT_S))
                 self._events.append(
                     "expert_restored", expert=expert, step=step, message="from the last checkpoint"
                 )

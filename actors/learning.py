@@ -1,10 +1,12 @@
 """What an expert actor works on: an `Expert` or an `Adapter`, put together from the job's folder."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
-from anerf.partition.coverage import RegionTiles, region_tiles
+from anerf.partition.coverage import ExpertTiles, region_tiles
 
 from actors import settings
 from anerf.checkpoint.load import expert_box, field_setting
@@ -190,10 +192,17 @@ def batch_views(scene: Scene, batch: str) -> tuple[list[int], list[int]]:
     return [indices[i] for i in support], [indices[i] for i in query]
 
 
-def support_tiles(scene: Scene, batch: str, tiles: RegionTiles) -> RegionTiles:
+def support_tiles(scene: Scene, batch: str, tiles: ExpertTiles) -> ExpertTiles:
     """The tiles that lie in the batch's support views."""
     support, _ = batch_views(scene, batch)
-    return tiles.of_frames(support)
+    kept = np.isin(tiles.frame_index, support)
+    return replace(
+        tiles,
+        frame_index=tiles.frame_index[kept],
+        tile_x=tiles.tile_x[kept],
+        tile_y=tiles.tile_y[kept],
+        surface_xy=tiles.surface_xy[kept],
+    )
 
 
 def flights_with(flights: tuple[str, ...], batch: str) -> tuple[str, ...]:

@@ -78,7 +78,7 @@ class FieldSpec:
         Raises:
             CheckpointError: if a setting is missing or unknown; `where` names the checkpoint.
         """
-        known = {f.name: f.type for f in fields(cls)}
+        known = {f.name: str(getattr(f.type, "__name__", f.type)) for f in fields(cls)}
         if missing := sorted(set(known) - set(values)):
             raise CheckpointError(
                 f"{where}: the field settings lack {missing}; it was written by another version"

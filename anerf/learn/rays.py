@@ -12,7 +12,7 @@ from anerf.errors import SceneError
 from anerf.field.params import flight_code
 from anerf.geometry.cameras import Camera
 from anerf.geometry.rays import rays_from_pixels
-from anerf.partition.coverage import RegionTiles
+from anerf.partition.coverage import ExpertTiles
 from anerf.render.color import from_srgb
 from anerf.render.picture import c2w_in_learning_frame
 from anerf.scene.pixels import PixelStore
@@ -58,7 +58,7 @@ class RaySource:
     """Draws random rays of one expert from the pictures' tiles. Holds no pixels: they are memory-mapped."""
 
     def __init__(
-        self, scene: Scene, pixels: PixelStore, tiles: RegionTiles, flights: Sequence[str], color_space: str
+        self, scene: Scene, pixels: PixelStore, tiles: ExpertTiles, flights: Sequence[str], color_space: str
     ) -> None:
         if len(tiles.frame_index) == 0:
             raise SceneError(
