@@ -33,7 +33,7 @@ def sparse_model(
     n_points: int,
     reference: GeodeticReference,
 ) -> ColmapModel:
-    """The COLMAP model of a flight in ECEF: exact poses, up to `n_points` points in `MIN_VIEWS` views or more.
+    """The COLMAP model of a flight in ECEF: exact poses, up to `n_points` points seen in `MIN_VIEWS` views.
 
     Observed positions are off by normal noise of `NOISE_PX`; a point's error is the mean of what that gives.
     """
