@@ -22,7 +22,7 @@ from actors.learning import (
     learning_device,
     support_tiles,
 )
-from actors.training import evaluation_threads, metric_row, validation_views
+from actors.training import metric_row, validation_views
 from anerf.checkpoint.load import field_setting, load_background
 from anerf.checkpoint.manifest import Manifest, ShardRecord, read_manifest
 from anerf.checkpoint.resolve import expert_file, step_folder
@@ -163,15 +163,15 @@ class AdaptRun:
             tto=tto,
             samples=job.ray_samples,
             lpips=job.lpips,
-            threads=evaluation_threads(),
             folder=str(Path(self._dir) / "rendered"),
         )
         spec, _ = field_setting(manifest, learning_device())
         background = load_background(uri, manifest, spec)
         behind = None if background is None else background.numpy()
-        scores: list[ViewScore] = pool.result(
+        parts: list[list[ViewScore]] = pool.results(
             lambda: request_scores(manifest, request, behind, pool.snapshots(), base_uri=uri)
         )
+        scores = sorted((score for part in parts for score in part), key=lambda s: (s.role, s.file))
         self._rows += [metric_row(score, manifest.step) for score in scores]
         save_metrics(Path(self._dir), self._rows)
         point: dict[str, Any] = {"tto": tto, "adapt_s": round(self._adapt_s, 2)}

@@ -1,8 +1,9 @@
 """Pictures and scores of a scene whose experts are still at work, made in a process of its own."""
 
+import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,6 @@ class ViewsRequest:
     tto: int
     samples: int
     lpips: bool
-    threads: int
     folder: str | None
 
 
@@ -48,14 +48,17 @@ def request_scores(
     background: np.ndarray | None,
     snapshots: Mapping[int, ObjectRef],
     base_uri: str | None = None,
-) -> ObjectRef:
-    """Start scoring; the reference gives a list of `ViewScore`.
+) -> list[ObjectRef]:
+    """Start scoring, the views dealt out to one single-threaded task a core; each gives a list of `ViewScore`.
 
-    Experts without a snapshot are read from the checkpoint at `base_uri`.
+    Tasks of one thread each, since threads that wait for each other by spinning are many times slower on
+    cores that are not free. Experts without a snapshot are read from the checkpoint at `base_uri`.
     """
     order = sorted(snapshots)
     refs = [snapshots[expert] for expert in order]
-    return _score_views.remote(manifest, request, background, base_uri, order, *refs)
+    n_tasks = min(len(request.views), os.cpu_count() or 1)
+    shares = [replace(request, views=request.views[i::n_tasks]) for i in range(n_tasks)]
+    return [_score_views.remote(manifest, share, background, base_uri, order, *refs) for share in shares]
 
 
 def snapshot_model(snapshot: Snapshot, manifest: Manifest, expert: int, setting: FieldSetting) -> ExpertModel:
@@ -79,7 +82,7 @@ def _score_views(
     order: list[int],
     *snapshots: Snapshot,
 ) -> list[ViewScore]:
-    torch.set_num_threads(request.threads)
+    torch.set_num_threads(1)
     spec, setting = field_setting(manifest, learning_device())
     fresh = dict(zip(order, snapshots, strict=True))
     models = []

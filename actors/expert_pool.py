@@ -95,8 +95,8 @@ class ExpertPool:
         """References to every expert's render tensors; the coordinator never holds them."""
         return {expert: actor.snapshot.remote() for expert, actor in self._actors.items()}
 
-    def result(self, start: Callable[[], ray.ObjectRef]) -> Any:
-        """Result of a task that uses the experts' snapshots, started again where one of them was lost."""
+    def results(self, start: Callable[[], list[ray.ObjectRef]]) -> list[Any]:
+        """Results of tasks that use the experts' snapshots, started again where one of them was lost."""
         while True:
             try:
                 return ray.get(start())

@@ -1,6 +1,5 @@
 """A training job: rounds of steps, a shared background, evaluation and checkpoints on the way."""
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -181,12 +180,12 @@ class TrainRun:
             tto=0,
             samples=job.ray_samples,
             lpips=job.lpips and last,
-            threads=evaluation_threads(),
             folder=str(Path(self._dir) / "rendered") if last else None,
         )
-        scores: list[ViewScore] = pool.result(
+        parts: list[list[ViewScore]] = pool.results(
             lambda: request_scores(manifest, request, mean_background(pool), pool.snapshots())
         )
+        scores = sorted((score for part in parts for score in part), key=lambda s: (s.role, s.file))
         self._rows += [metric_row(score, manifest.step) for score in scores]
         save_metrics(Path(self._dir), self._rows)
         means = mean_scores(scores)
@@ -202,11 +201,6 @@ def validation_views(scene: Scene, at_most: int) -> tuple[int, ...]:
     if len(indices) <= at_most:
         return tuple(indices)
     return tuple(indices[(2 * k + 1) * len(indices) // (2 * at_most)] for k in range(at_most))
-
-
-def evaluation_threads() -> int:
-    """All of this machine's cores: the experts wait while pictures are scored."""
-    return os.cpu_count() or 1
 
 
 def metric_row(score: ViewScore, step: int) -> MetricRow:
