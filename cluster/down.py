@@ -7,7 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from anerf.errors import StackError
-from cluster.processes import listens, stop_marked
+from cluster.processes import listens, stop
 from cluster.stack import DEFAULT_OUT, LOCK_FILE, STACK_FILE, Stack, alone, joined, read_stack
 
 _GRACE_S = 10.0
@@ -42,7 +42,7 @@ def take_down(stack: Stack) -> int:
     """
     if stack.ray is None and stack.ray_address is not None:
         _leave(stack)
-    forced = stop_marked(Path(stack.run_dir), stack.processes, _GRACE_S)
+    forced = stop(Path(stack.run_dir), stack.processes, _GRACE_S)
     if stack.ray is not None:
         left = [f"{name} on {port}" for name, port in stack.ports.items() if listens(port)]
         if stack.complete and left:

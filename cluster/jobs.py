@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from anerf.errors import StackError
+from anerf.errors import JobError, StackError
 from anerf.jobs.events import JobRecord, fold
 from anerf.jobs.states import JobState
 from anerf.jobs.table import JobSummary
@@ -19,6 +19,7 @@ from cluster.stack import DEFAULT_OUT, joined_stack, mediator
 
 _TIMEOUT_S = 30.0
 _PERIOD_S = 0.5
+_ARRIVAL_TIMEOUT_S = 10.0
 
 
 def list_(out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
@@ -68,6 +69,7 @@ def watch(job_id: str, /, out: Path = DEFAULT_OUT, as_json: AsJson = False) -> N
     console = Console()
     record, next_byte = JobRecord(), 0
     with joined_stack(out), JobDisplay(job_id, Console(quiet=as_json)) as display:
+        _await_arrival(job_id)
         while not record.state.is_terminal:
             events, next_byte = _ask("events", job_id, next_byte)
             record = fold(events, record)
@@ -116,6 +118,24 @@ def logs(job_id: str, /, out: Path = DEFAULT_OUT, follow: bool = False) -> None:
                 return
             if not text:
                 time.sleep(_PERIOD_S)
+
+
+def _await_arrival(job_id: str) -> None:
+    """Wait for a job that has just been sent and may still be on its way.
+
+    Raises:
+        JobError: it does not arrive.
+    """
+    deadline = time.monotonic() + _ARRIVAL_TIMEOUT_S
+    while True:
+        try:
+            _ask("show", job_id)
+        except JobError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_PERIOD_S)
+        else:
+            return
 
 
 def _ask(method: str, *arguments: object) -> Any:

@@ -1,7 +1,9 @@
 """Processes of a stack on this machine (Linux): who they are, whether they live, how they end.
 
-Process ids are reused. A process belongs to a stack when its environment carries the stack's mark, which its
-children inherit and nobody else has; only such processes are ever signalled.
+Process ids are reused, and whoever signals one from a file may hit a stranger. A process belongs to a stack
+when its environment carries the stack's mark, which children inherit. Some of Ray's overwrite their environment
+with a title: those are known by the session that one of the stack's processes leads, and by a file in its
+folder that they hold open. No other process is ever signalled.
 """
 
 import contextlib
@@ -51,24 +53,29 @@ def start(command: Sequence[str], mark: Path, log: Path, environment: Mapping[st
     return Process(child.pid, started)
 
 
-def marked(mark: Path) -> list[Process]:
-    """The living processes of a stack, this one excepted."""
-    wanted = f"{MARK}={mark}".encode()
+def members(mark: Path, leaders: Iterable[Process]) -> list[Process]:
+    """The living processes of a stack, this one excepted.
+
+    Args:
+        mark: The stack's folder.
+        leaders: Processes that were started with `start`, alive or not.
+    """
+    sessions = {leader.pid for leader in leaders}
     found = []
     for folder in _PROC.iterdir():
         if not folder.name.isdecimal() or int(folder.name) == os.getpid():
             continue
         # Processes come and go while we look, and others' may not be looked into.
         with contextlib.suppress(OSError):
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                started = _started_ticks(int(folder.name))
-                if started is not None:
-                    found.append(Process(int(folder.name), started))
+            pid = int(folder.name)
+            ours = _has_mark(folder, mark) or (os.getsid(pid) in sessions and _uses(folder, mark))
+            if ours and (started := _started_ticks(pid)) is not None:
+                found.append(Process(pid, started))
     return found
 
 
-def stop_marked(mark: Path, first: Iterable[Process], grace_s: float) -> int:
-    """End all processes of a stack: ask `first`, and after `grace_s` make an end of whoever is left.
+def stop(mark: Path, leaders: Iterable[Process], grace_s: float) -> int:
+    """End all processes of a stack: ask its leaders, and after `grace_s` make an end of whoever is left.
 
     Returns:
         How many had to be ended by force.
@@ -76,19 +83,20 @@ def stop_marked(mark: Path, first: Iterable[Process], grace_s: float) -> int:
     Raises:
         StackError: one survived even that.
     """
-    ours = marked(mark)
-    for process in first:
-        if process in ours:
-            _signal(process, signal.SIGTERM)
-    if _wait_gone(mark, grace_s):
+    leaders = tuple(leaders)
+    ours = members(mark, leaders)
+    for leader in leaders:
+        if leader in ours:
+            _signal(leader, signal.SIGTERM)
+    if _wait_gone(mark, leaders, grace_s):
         return 0
-    left = marked(mark)
+    left = members(mark, leaders)
     for _ in range(3):  # a dying one may just have had a child
-        for process in marked(mark):
+        for process in members(mark, leaders):
             _signal(process, signal.SIGKILL)
-        if _wait_gone(mark, 5.0):
+        if _wait_gone(mark, leaders, 5.0):
             return len(left)
-    survivors = ", ".join(str(process.pid) for process in marked(mark))
+    survivors = ", ".join(str(process.pid) for process in members(mark, leaders))
     raise StackError(f"processes {survivors} do not end: look at them with `ps -fp` and end them by hand")
 
 
@@ -136,9 +144,17 @@ def _signal(process: Process, number: signal.Signals) -> None:
             os.kill(process.pid, number)
 
 
-def _wait_gone(mark: Path, timeout_s: float) -> bool:
+def _has_mark(folder: Path, mark: Path) -> bool:
+    return f"{MARK}={mark}".encode() in (folder / "environ").read_bytes().split(b"\0")
+
+
+def _uses(folder: Path, mark: Path) -> bool:
+    return any(fd.readlink().is_relative_to(mark) for fd in (folder / "fd").iterdir())
+
+
+def _wait_gone(mark: Path, leaders: Sequence[Process], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
-    while marked(mark):
+    while members(mark, leaders):
         if time.monotonic() > deadline:
             return False
         time.sleep(0.1)

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from actors.names import JOB_TOPIC
 from anerf.errors import AnerfError, StackError
 from cluster.down import take_down
 from cluster.processes import listens
@@ -158,7 +160,17 @@ def _start_actors(stack: Stack) -> None:
     try:
         ray.get(start_mediator(Path(stack.out), Path(stack.cwd)).ready.remote(), timeout=_ACTOR_TIMEOUT_S)
         ingestor = start_ingestor({"bootstrap.servers": stack.bootstrap_servers})
-        ray.get(ingestor.status.remote(), timeout=_ACTOR_TIMEOUT_S)
+        status: Any = ray.get(ingestor.status.remote(), timeout=_ACTOR_TIMEOUT_S)
+        deadline = time.monotonic() + _ACTOR_TIMEOUT_S
+        # A broker lets a new reader in after some seconds; until then a job that is sent seems lost.
+        while not status.assigned:
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"the broker at {stack.bootstrap_servers} gives the ingestor nothing to read "
+                    f"within {_ACTOR_TIMEOUT_S:g} s: see that it is up and that topic {JOB_TOPIC} is readable"
+                )
+            time.sleep(0.1)
+            status = ray.get(ingestor.status.remote(), timeout=_ACTOR_TIMEOUT_S)
     except RayError as error:
         raise StackError(
             f"the long-lived actors do not come up: {str(error).strip().splitlines()[-1]}"

@@ -1,0 +1,226 @@
+"""The stack as a user meets it: up, jobs through Kafka, kills of all kinds, down."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer
+
+from actors.names import DEAD_LETTER_TOPIC, STATUS_TOPIC
+from cluster.processes import Process, listens, members
+from cluster.stack import Stack, living_stack, read_stack
+
+pytestmark = pytest.mark.integration
+
+ANERF = Path(sys.executable).with_name("anerf")
+RAY_VARIABLES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_API_SERVER_ADDRESS")
+TITLES = ("raylet", "gcs_server", "tansu", "ray::DashboardAgent", "ray-dashboard-")
+UP = ("up", "--no-serve", "--num-cpus", "2")
+
+
+class Place:
+    """A folder with a stack, and the commands given in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.out = root / "logs"
+
+    def anerf(self, *arguments: str, status: int | None = 0, timeout_s: float = 120) -> str:
+        environment = {k: v for k, v in os.environ.items() if k not in RAY_VARIABLES}
+        done = subprocess.run(
+            [ANERF, *arguments], capture_output=True, text=True, cwd=self.root, env=environment,
+            timeout=timeout_s, check=False,
+        )  # fmt: skip
+        assert status is None or done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def job(self, job_id: str, **fields: object) -> str:
+        content = {"op": "train", "job_id": job_id, "scene": "nowhere", **fields}
+        (self.root / f"{job_id}.json").write_text(json.dumps(content))
+        return f"{job_id}.json"
+
+    def shown(self, job_id: str) -> dict:
+        lines = self.anerf("jobs", "show", job_id, "--json").splitlines()
+        return json.loads(lines[-1]) if lines[-1].startswith("{") else json.loads(lines[0])
+
+    def events(self, job_id: str) -> list[dict]:
+        return [json.loads(line) for line in (self.out / job_id / "events.jsonl").read_text().splitlines()]
+
+    def states(self, job_id: str) -> list[str]:
+        return [event["state"] for event in self.events(job_id) if event["kind"] == "state"]
+
+    @property
+    def stack(self) -> Stack:
+        return living_stack(self.out)
+
+    def kill_everything(self) -> None:
+        stack = self.stack
+        for process in processes(stack):
+            os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: not processes(stack))
+
+
+def wait_for(condition, timeout_s=60.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come about"
+        time.sleep(0.2)
+
+
+def processes(stack: Stack) -> list[Process]:
+    return members(Path(stack.run_dir), stack.processes)
+
+
+def process_of(stack: Stack, title: str) -> int:
+    """The process that Ray has given this title."""
+    for process in processes(stack):
+        if title in Path(f"/proc/{process.pid}/cmdline").read_text():
+            return process.pid
+    raise AssertionError(f"no process {title}")
+
+
+def messages(stack: Stack, topic: str, enough) -> list:
+    """What lies on a topic, read until there is enough of it."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": stack.bootstrap_servers,
+            "group.id": f"test-{time.monotonic_ns()}",
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": 6000,
+            "log_level": 0,
+        }
+    )
+    consumer.subscribe([topic])
+    found, deadline = [], time.monotonic() + 30
+    while not enough(found):
+        assert time.monotonic() < deadline, f"{topic} holds {[m.value() for m in found]}"
+        if (message := consumer.poll(0.2)) is not None and message.error() is None:
+            found.append(message)
+    consumer.close()
+    return found
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A place where the stack is up; in the end it is down, and nothing is left."""
+    here = Place(tmp_path_factory.mktemp("stack"))
+    here.anerf(*UP)
+    yield here
+    stack = read_stack(here.out)
+    here.anerf("down")
+    assert stack is not None
+    assert processes(stack) == []
+    assert not any(listens(port) for port in stack.ports.values())
+    assert not Path(stack.run_dir).exists()
+    assert not (here.out / "stack.json").exists()
+
+
+def test_a_job_without_a_scene_fails_with_one_sentence(place):
+    assert place.anerf("send", place.job("lost")).strip() == "lost"
+    told = place.anerf("jobs", "watch", "lost", status=1)
+    assert f"{place.root}/nowhere" in told
+    shown = place.shown("lost")
+    assert (shown["state"], shown["attempt"]) == ("FAILED", 1)
+    assert "\n" not in shown["message"]
+    assert place.states("lost") == ["QUEUED", "RUNNING", "FAILED"]
+
+
+def test_the_same_message_again_changes_nothing_and_another_is_set_aside(place):
+    place.anerf("send", place.job("lost"))
+    place.anerf("send", place.job("lost", seed=1))
+    (place.root / "garbage").write_bytes(b"\xff\x00garbage")
+    place.anerf("send", "--raw", "garbage")
+    letters = messages(place.stack, DEAD_LETTER_TOPIC, lambda found: len(found) >= 2)
+    reasons = [dict(letter.headers())["reason"].decode() for letter in letters]
+    assert "there is a job lost with other settings already" in reasons[0]
+    assert "is not UTF-8" in reasons[1]
+    assert letters[1].value() == b"\xff\x00garbage"
+    assert dict(letters[1].headers())["topic"] == b"nerfConfigs"
+    assert place.states("lost") == ["QUEUED", "RUNNING", "FAILED"]
+
+
+def test_the_status_topic_tells_how_jobs_fare(place):
+    def ended(found):
+        return any(m.key() == b"lost" and json.loads(m.value())["state"] == "FAILED" for m in found)
+
+    told = [json.loads(m.value()) for m in messages(place.stack, STATUS_TOPIC, ended) if m.key() == b"lost"]
+    assert told[0]["version"] == 1
+    assert told[-1]["message"] == place.shown("lost")["message"]
+
+
+def test_mediator_and_ingestor_come_back_after_a_kill(place):
+    stack = place.stack
+    assert all(process_of(stack, title) for title in TITLES)
+    os.kill(process_of(stack, "ray::Mediator"), signal.SIGKILL)
+    os.kill(process_of(stack, "ray::KafkaIngestor"), signal.SIGKILL)
+    place.anerf("send", place.job("after-kill"))
+    wait_for((place.out / "after-kill" / "job.json").exists)
+    place.anerf("jobs", "watch", "after-kill", status=1)
+    assert place.states("lost") == ["QUEUED", "RUNNING", "FAILED"]
+
+
+def test_up_says_that_it_is_up_and_the_dashboard_asks_for_the_token(place):
+    assert "is up already" in place.anerf(*UP)
+    assert "alive" in place.anerf("status", "--json")
+    url = f"http://127.0.0.1:{place.stack.dashboard_port}/api/version"
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(url, timeout=10)
+    assert refused.value.code == 401
+    token = Path(str(place.stack.token_path))
+    assert token.stat().st_mode & 0o077 == 0
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token.read_text()}"})
+    assert urllib.request.urlopen(request, timeout=10).status == 200
+
+
+@pytest.fixture(scope="module")
+def learnable(place):
+    """The fields of a small training job on a made scene."""
+    place.anerf("survey", "--out", "survey", "--size", "tiny")
+    place.anerf("prepare", "survey/before", "--out", "scene")
+    place.anerf("partition", "scene", "--grid", "2", "2", "--margin", "1.1", "--name", "g22")
+    return {
+        "scene": "scene", "mask_dirname": "g22", "algo": "plain", "downscale": 1.0, "rays_per_step": 128,
+        "ray_samples": 8, "log2_hashmap_size": 10, "n_levels": 4, "max_resolution": 64, "eval_step": 10_000,
+        "save_step": 10, "sync_step": 5, "lpips": False, "max_test_tasks": 1,
+    }  # fmt: skip
+
+
+def test_after_a_kill_of_everything_the_job_goes_on_and_a_second_message_does_nothing(place, learnable):
+    job = place.job("long", outer_steps=60, **learnable)
+    place.anerf("send", job)
+    place.anerf("send", job)
+    wait_for(lambda: any(e["kind"] == "checkpoint" for e in place.events("long")))
+    place.kill_everything()
+    place.anerf("status", status=1)
+    assert "did not end well" in place.anerf(*UP)
+    place.anerf("send", job)
+    place.anerf("jobs", "watch", "long")
+    assert place.states("long") == ["QUEUED", "RUNNING", "QUEUED", "RUNNING", "SUCCEEDED"]
+    steps = [event["step"] for event in place.events("long") if event["kind"] == "checkpoint"]
+    assert steps == sorted(set(steps)), "it did not begin at its last checkpoint"
+    assert place.shown("long")["attempt"] == 1
+
+
+def test_a_queued_and_a_running_job_are_cancelled(place, learnable):
+    place.anerf("send", place.job("endless", outer_steps=100_000, **learnable))
+    place.anerf("send", place.job("behind", outer_steps=100_000, **learnable))
+    wait_for(lambda: (place.out / "endless" / "checkpoints").is_dir() and (place.out / "behind").is_dir())
+    assert "endless has ended" in place.anerf("jobs", "show", "behind")
+    assert "CANCELLED" in place.anerf("jobs", "cancel", "behind")
+    place.anerf("jobs", "cancel", "endless")
+    assert "CANCELLED" in place.anerf("jobs", "watch", "endless", status=1)
+
+
+def test_run_does_a_job_without_kafka_and_only_once(place, learnable):
+    job = place.job("direct", outer_steps=20, **learnable)
+    assert "SUCCEEDED" in place.anerf("run", job)
+    assert "has succeeded already" in place.anerf("run", job)
+    assert place.states("direct") == ["QUEUED", "RUNNING", "SUCCEEDED"]
+    assert place.shown("direct")["origin"] == "run"
