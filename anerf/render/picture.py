@@ -14,7 +14,7 @@ from anerf.render.color import to_srgb
 from anerf.render.expert import Sampling
 from anerf.render.scene_model import SceneModel, render_scene_rays
 
-RAYS_AT_ONCE = 8192
+RAYS_AT_ONCE = 2048  # few enough that their samples stay in the processor's cache
 PICTURE_FLOOR = 0.1  # pictures explore less than training does
 
 
