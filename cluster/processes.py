@@ -1,9 +1,9 @@
 """Processes of a stack on this machine (Linux): who they are, whether they live, how they end.
 
 Process ids are reused, and whoever signals one from a file may hit a stranger. A process belongs to a stack
-when its environment carries the stack's mark, which children inherit. Some of Ray's overwrite their environment
-with a title: those are known by the session that one of the stack's processes leads, and by a file in its
-folder that they hold open. No other process is ever signalled.
+when its environment carries the stack's mark, which children inherit. Some of Ray's overwrite their
+environment with a title: those are known by the session that a process of the stack leads, and by a file in
+its folder that they hold open. No other process is ever signalled.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 
 import logging
 import os
-import tempfile
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -100,14 +100,15 @@ def _cluster(out: Path, console: Console) -> Iterator[None]:
             yield
     else:
         console.print("Starting Ray for this job")
-        with tempfile.TemporaryDirectory(prefix="anerf-") as run_dir, _own_ray(Path(run_dir)):
+        with _own_ray():
             yield
 
 
 @contextmanager
-def _own_ray(run_dir: Path) -> Iterator[None]:
-    from cluster.head import make_token
+def _own_ray() -> Iterator[None]:
+    from cluster.head import make_run_dir, make_token
 
+    run_dir = make_run_dir()
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(make_token(run_dir))}
     import ray
 
@@ -120,11 +121,14 @@ def _own_ray(run_dir: Path) -> Iterator[None]:
         log_to_driver=False,
         logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
+        _temp_dir=str(run_dir / "ray"),
     )
     try:
         yield
     finally:
         ray.shutdown()
+        # Ray's last processes may still be writing their last lines.
+        shutil.rmtree(run_dir, ignore_errors=True)
 
 
 def _drive(accepted: AcceptedJob, out: Path, console: Console) -> None:

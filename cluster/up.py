@@ -1,6 +1,7 @@
 """`anerf up`, `anerf status`: bring the whole stack up on this machine, and look at it."""
 
 import json
+import logging
 import os
 import shutil
 import time
@@ -19,6 +20,7 @@ from cluster.show import AsJson
 from cluster.stack import DEFAULT_OUT, LOCK_FILE, Stack, alone, joined, joined_stack, mediator, read_stack
 
 _ACTOR_TIMEOUT_S = 60.0
+FAILED_LOGS = ".up-failed"
 
 
 def up(
@@ -85,8 +87,9 @@ def _up(
                     progress.update("Deploying the render endpoint")
                     stack = _deploy(stack, http_port)
     except (AnerfError, KeyboardInterrupt):
-        # Half a stack serves nobody; the logs go to the output folder, where the message points.
-        shutil.copytree(stack.run_dir, out / ".up-failed", dirs_exist_ok=True, ignore=_only_logs)
+        # Half a stack serves nobody; its logs stay.
+        shutil.copytree(stack.run_dir, out / FAILED_LOGS, dirs_exist_ok=True, ignore=_only_logs)
+        console.print(f"It did not come up; its logs are in {out / FAILED_LOGS}.")
         take_down(read_stack(out) or stack)
         raise
     stack = replace(stack, complete=True)
@@ -185,6 +188,7 @@ def _deploy(stack: Stack, port: int) -> Stack:
     from serve_apps.render import build_app
 
     port = free_port(port)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
         serve.run(build_app(stack.out), name="render", route_prefix="/")

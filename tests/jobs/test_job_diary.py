@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anerf.jobs.events import JobLog, JobRecord, fold
@@ -49,6 +49,7 @@ def test_a_line_torn_by_a_kill_costs_only_itself(tmp_path):
     assert [event["message"] for event in log.read()[0]] == ["a", "c"]
 
 
+@settings(deadline=None, max_examples=30)  # every event waits for the disk
 @given(st.integers(0, 400))
 def test_reading_in_two_parts_is_reading_once(tmp_path_factory, cut):
     folder = tmp_path_factory.mktemp("job")
