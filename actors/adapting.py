@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from anerf.partition.coverage import scene_tiles
 from tensorboardX import SummaryWriter
 
 from actors import settings
@@ -32,11 +31,12 @@ from anerf.jobs.events import JobLog
 from anerf.jobs.folder import write_json_atomically
 from anerf.jobs.spec import EvalJob
 from anerf.learn.evaluate import ViewScore, mean_scores
+from anerf.partition.coverage import scene_tiles
 from anerf.products.tables import MetricRow, save_metrics
 from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import Scene, load_scene
 
-OLD_VIEWS = 8
+OLD_VIEWS = 4
 MIN_TILES = 4  # an expert that sees less of a flight has nothing to learn from it
 
 

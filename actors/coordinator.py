@@ -9,6 +9,7 @@ import ray
 
 from actors.adapting import AdaptRun
 from actors.training import TrainRun
+from anerf import logs
 from anerf.errors import JobError
 from anerf.jobs.folder import read_accepted_job
 from anerf.jobs.spec import EvalJob, TrainJob
@@ -25,6 +26,7 @@ class MetaCoordinator:
     """
 
     def __init__(self, job_dir: str) -> None:
+        logs.of_job(Path(job_dir))
         self._dir = job_dir
         self._cancelled = threading.Event()
 
@@ -37,8 +39,10 @@ class MetaCoordinator:
         accepted = read_accepted_job(Path(self._dir))
         job, events = accepted.job, accepted.log
         if isinstance(job, TrainJob):
+            log.info("training to step %d", job.outer_steps)
             return TrainRun(job, self._dir, events, self._cancelled.is_set).run()
         if isinstance(job, EvalJob):
+            log.info("adapting to batch %s", job.batch or "(the only one)")
             return AdaptRun(job, self._dir, events, self._cancelled.is_set).run()
         raise JobError(f"a {job.op} job is not for the coordinator: it is run by its own actor")
 

@@ -2,12 +2,14 @@
 
 import logging
 import os
+from pathlib import Path
 
 import numpy as np
 import ray
 import torch
 
 from actors.learning import Learning, build_learning, learning_device
+from anerf import logs
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import expert_file
 from anerf.checkpoint.shards import write_shard
@@ -32,6 +34,7 @@ class ExpertActor:
     """
 
     def __init__(self, job_dir: str, expert: int, threads: int) -> None:
+        logs.of_job(Path(job_dir), expert)
         torch.set_num_threads(threads)
         self._job_dir = job_dir
         self._number = expert

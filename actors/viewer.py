@@ -10,6 +10,7 @@ from typing import Any
 import ray
 import torch
 
+from anerf import logs
 from anerf.checkpoint.load import load_scene_model
 from anerf.errors import JobCancelled, JobError, StackError
 from anerf.jobs.folder import read_accepted_job
@@ -28,6 +29,7 @@ class ViewerActor:
     """
 
     def __init__(self, job_dir: str) -> None:
+        logs.of_job(Path(job_dir))
         self._dir = Path(job_dir)
         self._cancelled = threading.Event()
         self._viewer: SceneViewer | None = None

@@ -50,6 +50,13 @@ def add_file(job_dir: Path) -> logging.Handler:
     return handler
 
 
+def of_job(job_dir: Path, expert: int | None = None) -> None:
+    """What a process that works on one job calls first: configure, bind, and append to its `log.txt`."""
+    configure()
+    bind(job_id=job_dir.name, expert=expert)
+    add_file(job_dir)
+
+
 class _Format(logging.Formatter):
     """`2026-01-31T12:00:00.123Z INFO job=demo expert=2 actors.expert: text`."""
 

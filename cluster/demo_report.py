@@ -53,7 +53,7 @@ def ask_for_picture(http_port: int | None, out: Path, job_id: str) -> Path:
     """
     base = f"http://127.0.0.1:{http_port}"
     entries: Any = json.load(urllib.request.urlopen(f"{base}/scenes", timeout=60))
-    entry = next((e for e in entries["scenes"] if e["checkpoint"] == job_id), None)
+    entry = next((e for e in entries if e["checkpoint"] == job_id), None)
     if entry is None or entry["reference"] is None:
         raise StackError(f"GET {base}/scenes does not list {job_id}: see the render endpoint's log")
     (west, south, low), (east, north, _) = entry["box"]
