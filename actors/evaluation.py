@@ -49,7 +49,7 @@ def request_scores(
     snapshots: Mapping[int, ObjectRef],
     base_uri: str | None = None,
 ) -> list[ObjectRef]:
-    """Start scoring, the views dealt out to one single-threaded task a core; each gives a list of `ViewScore`.
+    """Start scoring, the views dealt out to one task a core; each gives a list of `ViewScore`.
 
     Tasks of one thread each, since threads that wait for each other by spinning are many times slower on
     cores that are not free. Experts without a snapshot are read from the checkpoint at `base_uri`.

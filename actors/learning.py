@@ -6,7 +6,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from anerf.partition.coverage import ExpertTiles, region_tiles
 
 from actors import settings
 from anerf.checkpoint.load import expert_box, field_setting
@@ -22,6 +21,7 @@ from anerf.learn.evaluate import support_and_query
 from anerf.learn.expert import Expert, StretchReport
 from anerf.learn.rays import SURVEY_FLIGHT, RaySource, step_generator
 from anerf.learn.state import ExpertState, new_state, restore_state
+from anerf.partition.coverage import ExpertTiles, region_tiles
 from anerf.render.density_grid import DensityGrid, forbid_outside, new_density_grid
 from anerf.scene.height import height_bounds
 from anerf.scene.pixels import open_pixels
@@ -179,8 +179,8 @@ def adaptation_batch(scene: Scene, job: EvalJob) -> str:
         return job.batch
     if len(batches) != 1:
         raise JobError(
-            f"scene {scene.name!r} has {len(batches)} new flights ({', '.join(batches) or 'none'}) and the job"
-            " names no batch: set `batch`, or add a flight with `anerf update`"
+            f"scene {scene.name!r} has {len(batches)} new flights ({', '.join(batches) or 'none'})"
+            " and the job names no batch: set `batch`, or add a flight with `anerf update`"
         )
     return batches[0]
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from anerf.partition.regions import Partition
 from tensorboardX import SummaryWriter
 
 from actors import settings
@@ -23,6 +22,7 @@ from anerf.jobs.spec import TrainJob
 from anerf.learn.evaluate import ViewScore, mean_scores
 from anerf.learn.expert import StretchReport
 from anerf.learn.rays import SURVEY_FLIGHT
+from anerf.partition.regions import Partition
 from anerf.products.tables import MetricRow, save_metrics
 from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import Scene, load_scene

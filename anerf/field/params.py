@@ -45,10 +45,18 @@ def init_mlp(layout: MlpLayout, generator: torch.Generator) -> Float[Tensor, " p
 
 
 def init_field(layout: FieldLayout, generator: torch.Generator) -> FieldParams:
-    """A fresh expert: an almost flat table and Xavier networks."""
+    """A fresh expert: an almost flat table and Xavier networks.
+
+    The colour network's weights of the flight code start at 0, so that a flight which it never saw looks like
+    the first one until it has learned otherwise.
+    """
     grid = (torch.rand(layout.grid.n_params, generator=generator) * 2 - 1) * GRID_INIT
     sigma_mlp = init_mlp(layout.sigma_mlp, generator)
-    return FieldParams(grid, sigma_mlp, init_mlp(layout.color_mlp, generator))
+    color_mlp = init_mlp(layout.color_mlp, generator)
+    rows, columns = layout.color_mlp.shapes[0]
+    code_end = layout.color_mlp.n_in
+    color_mlp[: rows * columns].view(rows, columns)[:, code_end - FLIGHT_CODE_DIM : code_end] = 0
+    return FieldParams(grid, sigma_mlp, color_mlp)
 
 
 def check_params(params: FieldParams, layout: FieldLayout, what: str) -> None:

@@ -65,7 +65,9 @@ def test_flight_codes_differ():
 
 
 def test_flight_code_changes_colour_but_not_density(layout):
-    params = init_field(layout, torch.Generator().manual_seed(0))
+    fresh = init_field(layout, torch.Generator().manual_seed(0))
+    trained = fresh.color_mlp + 0.1 * torch.randn(len(fresh.color_mlp))
+    params = FieldParams(fresh.grid, fresh.sigma_mlp, trained)
     x, dirs = torch.rand(9, 3), torch.nn.functional.normalize(torch.randn(9, 3), dim=1)
     seen = [
         TorchBackend().query(x, dirs, flight_code(i).expand(9, -1), params, layout, DensityScale.of(1, 10))
@@ -73,6 +75,18 @@ def test_flight_code_changes_colour_but_not_density(layout):
     ]
     assert torch.equal(seen[0][1], seen[1][1])
     assert not torch.allclose(seen[0][0], seen[1][0])
+
+
+def test_a_flight_never_seen_looks_like_the_first(layout):
+    params = init_field(layout, torch.Generator().manual_seed(0))
+    x, dirs = torch.rand(9, 3), torch.nn.functional.normalize(torch.randn(9, 3), dim=1)
+    scale = DensityScale.of(1, 10)
+    seen = [
+        TorchBackend().query(x, dirs, flight_code(i).expand(9, -1), params, layout, scale)[0]
+        for i in (0, 1, 5)
+    ]
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[2])
 
 
 def test_wrong_length_names_the_vector(layout):
