@@ -1,15 +1,99 @@
 """Fixtures shared by all rooms."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import hypothesis
 import pytest
 
+from anerf.partition.build import grid_partition
+from anerf.scene.made.survey import make_survey
+from anerf.scene.prepare import prepare_scene
+from anerf.scene.scene import Scene, load_scene
+from anerf.scene.update import update_scene
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+# How long an example takes says nothing about the code on a machine that is busy with other things.
+hypothesis.settings.register_profile("anerf", deadline=None)
+hypothesis.settings.load_profile("anerf")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder with real photographs and golden vectors that lies beside the checkout."""
     if not (SHARED / "data").is_dir():
-        pytest.skip(f"no real survey data at {SHARED}: put the drz and caliterra folders under {SHARED / 'data'}")
+        pytest.skip(
+            f"no real survey data at {SHARED}: put the drz and caliterra folders under {SHARED / 'data'}"
+        )
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_survey(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The made survey in its tiny size: flights `before` (16 photographs) and `after` (8), and the truth."""
+    out = tmp_path_factory.mktemp("tiny") / "survey"
+    make_survey(out, size="tiny")
+    return out
+
+
+@pytest.fixture(scope="session")
+def tiny_scene(tiny_survey: Path) -> Scene:
+    """The tiny survey prepared, partitioned 2 x 2 as `g22` and updated with the flight `after`: read only."""
+    root = tiny_survey.parent / "scene"
+    grid_partition(prepare_scene(tiny_survey / "before", root), 2, 2, margin=1.1, name="g22")
+    update_scene(root, tiny_survey / "after", "after")
+    return load_scene(root)
+
+
+@pytest.fixture(scope="session")
+def train_job(tiny_scene: Scene) -> Callable[..., dict[str, Any]]:
+    """Makes the content of a training job that is done in seconds."""
+
+    def make(**changes: Any) -> dict[str, Any]:
+        return {
+            "op": "train",
+            "scene": str(tiny_scene.root),
+            "mask_dirname": "g22",
+            "algo": "plain",
+            "downscale": 1.0,
+            "outer_steps": 20,
+            "rays_per_step": 256,
+            "ray_samples": 8,
+            "log2_hashmap_size": 12,
+            "n_levels": 4,
+            "max_resolution": 128,
+            "color_space": "srgb",
+            "sync_step": 5,
+            "eval_step": 1000,
+            "save_step": 10,
+            "max_test_tasks": 1,
+            "lpips": False,
+            **changes,
+        }
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def eval_job(tiny_scene: Scene) -> Callable[..., dict[str, Any]]:
+    """Makes the content of an adaptation job for what `train_job` has trained."""
+
+    def make(checkpoint: Path, **changes: Any) -> dict[str, Any]:
+        return {
+            "op": "eval",
+            "scene": str(tiny_scene.root),
+            "checkpoint_path": str(checkpoint),
+            "prefix": "last",
+            "batch": "after",
+            "downscale": 1.0,
+            "tto": "2,4",
+            "support_rays": 256,
+            "ray_samples": 8,
+            "color_space": "srgb",
+            "lpips": False,
+            **changes,
+        }
+
+    return make

@@ -75,9 +75,8 @@ def test_every_layer_as_a_picture(
 
 
 def test_depth_is_in_metres(client: TestClient, down: list[list[float]]) -> None:
-    depth_m = np.load(
-        io.BytesIO(client.post("/render", json=_body(down, layer="depth", format="npy")).content)
-    )
+    answer = client.post("/render", json=_body(down, layer="depth", format="npy"))
+    depth_m = np.load(io.BytesIO(answer.content), allow_pickle=False)
     assert depth_m.shape == (16, 24)
     seen = depth_m[depth_m > 0]
     # From 60 m above the ground into a box that ends at 15 m.

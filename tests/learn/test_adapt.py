@@ -1,0 +1,183 @@
+"""Adaptation: what it learns from, what it replays, and that it works."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from anerf.errors import SceneError
+from anerf.learn.adapt import (
+    MIN_PROBES,
+    STALE_CELL_M,
+    Adapter,
+    AdaptSettings,
+    GroundCells,
+    ray_errors,
+    stale_ground,
+)
+from anerf.learn.evaluate import support_and_query
+from anerf.learn.optimiser import Rates
+from anerf.learn.rays import RaySource
+from anerf.partition.coverage import region_tiles
+from anerf.scene.pixels import open_pixels
+
+RATES = Rates(0.02, 0.004, 0.004, 1e-3, warmup_steps=4)
+names = st.lists(st.text("abc019_", min_size=1, max_size=6), min_size=2, max_size=40, unique=True)
+
+
+@given(names)
+def test_every_third_photograph_in_name_order_is_only_measured_on(files):
+    support, query = support_and_query(files)
+    assert sorted(support + query) == list(range(len(files)))
+    assert [files[i] for i in query] == sorted(files)[1::3]
+    assert query
+    assert support
+
+
+@given(names, st.randoms(use_true_random=False))
+def test_the_split_does_not_depend_on_the_order_of_the_files(files, random):
+    shuffled = files.copy()
+    random.shuffle(shuffled)
+    one, other = ({order[i] for i in support_and_query(order)[1]} for order in (files, shuffled))
+    assert one == other
+
+
+@pytest.mark.parametrize("files", [[], ["a"]])
+def test_a_single_photograph_leaves_nothing_to_measure_on(files):
+    with pytest.raises(SceneError, match=f"batch of {len(files)} photograph.* bring at least 2"):
+        support_and_query(files)
+
+
+@pytest.fixture
+def field_of_probes():
+    """Probes in the middles of 10 x 8 cells, MIN_PROBES in each, all with error 1."""
+    y, x = np.mgrid[:8, :10]
+    middle = torch.from_numpy(np.stack((x, y), axis=-1).reshape(-1, 2) + 0.5) * STALE_CELL_M
+    # The corners too, so that the cells begin and end where the probes say.
+    xy = middle.repeat(MIN_PROBES, 1).float() + torch.tensor([100.0, -50.0])
+    xy = torch.cat([xy, torch.tensor([[100.0, -50.0], [139.99, -18.01]])])
+    return xy, torch.ones(len(xy))
+
+
+def in_cell(xy, column, row):
+    cell = ((xy - torch.tensor([100.0, -50.0])) / STALE_CELL_M).long()
+    return (cell == torch.tensor([column, row])).all(dim=1)
+
+
+def test_ground_is_stale_where_new_rays_contradict_it_and_beside_that(field_of_probes):
+    xy, _ = field_of_probes
+    cells = GroundCells.over(xy)
+    assert cells.shape == (8, 10)
+    patch = in_cell(xy, 4, 3) | in_cell(xy, 5, 3)
+    stale = stale_ground(cells, xy, torch.where(patch, 9.0, 1.0)).view(8, 10)
+    expected = torch.zeros(8, 10, dtype=torch.bool)
+    expected[2:5, 3:7] = True
+    assert torch.equal(stale, expected)
+
+
+@pytest.mark.parametrize("error", [1.0, 2.9])
+def test_ground_that_is_a_little_worse_is_not_stale(error, field_of_probes):
+    xy, errors = field_of_probes
+    errors[in_cell(xy, 4, 3)] = error
+    assert not stale_ground(GroundCells.over(xy), xy, errors).any()
+
+
+def test_a_few_bad_probes_in_a_cell_prove_nothing(field_of_probes):
+    xy, errors = field_of_probes
+    lonely = in_cell(xy, 9, 7).nonzero()[:, 0]
+    keep = torch.ones(len(xy), dtype=torch.bool)
+    keep[lonely[MIN_PROBES - 1 :]] = False
+    errors[lonely] = 100.0
+    assert not stale_ground(GroundCells.over(xy), xy[keep], errors[keep]).any()
+
+
+def test_positions_outside_the_cells_are_in_none():
+    cells = GroundCells(torch.tensor([10.0, 20.0]), (2, 3))
+    xy = torch.tensor([[10.1, 20.1], [21.9, 27.9], [9.9, 21.0], [22.1, 21.0], [11.0, 28.1]])
+    number, inside = cells.index(xy)
+    assert inside.tolist() == [True, True, False, False, False]
+    assert number[:2].tolist() == [0, 5]
+
+
+def adapter(learner, state, new_rays, old_rays, *, replay=0.5, seed=0):
+    return Adapter(0, seed, learner, AdaptSettings(256, replay), RATES, state, new_rays, old_rays)
+
+
+def mean_error(learner, state, source):
+    """Mean squared error over rays that are the same in every call."""
+    batch = source.draw(2000, torch.Generator().manual_seed(11))
+    return float(ray_errors(learner, state, batch, torch.Generator().manual_seed(12)).mean())
+
+
+def test_adapting_fits_the_new_flight_and_keeps_the_old_one(learner, trained, rays_of, train_rays):
+    new_rays = rays_of("after")
+    before_new, before_old = (mean_error(learner, trained, rays) for rays in (new_rays, train_rays))
+    background = trained.background.detach().clone()
+    adapting = adapter(learner, trained, new_rays, train_rays)
+    report = adapting.advance(40)
+    assert (adapting.step, report.step, report.n_rays) == (40, 40, 40 * 256)
+    assert mean_error(learner, trained, new_rays) < 0.8 * before_new
+    assert mean_error(learner, trained, train_rays) < 1.3 * before_old
+    assert torch.equal(trained.background, background), "the background is shared with other experts"
+
+
+def test_adapting_in_two_stretches_is_adapting_in_one(learner, copy_trained, rays_of, train_rays):
+    new_rays = rays_of("after")
+    one, two = (adapter(learner, copy_trained(), new_rays, train_rays) for _ in range(2))
+    one.advance(4)
+    two.advance(1)
+    two.advance(4)
+    for name, tensor in one.state.tensors().items():
+        assert torch.equal(tensor, two.state.tensors()[name]), name
+
+
+def test_a_step_mixes_new_and_old_rays_as_asked(learner, trained, rays_of, train_rays):
+    adapting = adapter(learner, trained, rays_of("after"), train_rays, replay=0.25)
+    batch = adapting._batch(torch.Generator().manual_seed(0))
+    is_new = (batch.code != 0).any(dim=1)
+    assert (len(batch.rays_o), int(is_new.sum())) == (256, 192)
+    alone = adapter(learner, trained, rays_of("after"), None)._batch(torch.Generator().manual_seed(0))
+    assert (alone.code != 0).any(dim=1).all()
+
+
+def test_old_rays_are_not_replayed_where_the_new_flight_shows_something_else(
+    learner, trained, tiny_scene, whole, train_rays, tmp_path
+):
+    """The same flight again, with a square of 24 m on the ground painted magenta."""
+    middle = np.array(tiny_scene.aabb.center[:2])
+
+    def in_square(xy, half_m):
+        return (np.abs(xy - middle) < half_m).all(axis=1)
+
+    tiles = region_tiles(tiny_scene, whole, 0, ("train",), 1.0)
+    again = np.unique(tiles.frame_index)
+    (tmp_path / "images").mkdir()
+    frames = list(tiny_scene.frames)
+    for index in again:
+        with Image.open(tiny_scene.root / frames[index].file) as photograph:
+            picture = np.array(photograph)
+        painted = (tiles.frame_index == index) & in_square(tiles.surface_xy, 12)
+        for x, y in zip(tiles.tile_x[painted], tiles.tile_y[painted], strict=True):
+            picture[8 * y : 8 * y + 8, 8 * x : 8 * x + 8] = (255, 0, 255)
+        Image.fromarray(picture).save(tmp_path / "images" / f"{index}.png")
+        frames[index] = replace(
+            frames[index], split="after", file=f"images/{index}.png", sha256=f"{index:064x}"
+        )
+    # Only pictures that are there may be decoded.
+    kept = [frames[index] for index in again]
+    flown = replace(tiny_scene, root=tmp_path, frames=tuple(kept))
+    position = np.searchsorted(again, tiles.frame_index)
+    new_rays = RaySource(
+        flown, open_pixels(flown, 1.0), replace(tiles, frame_index=position), ("survey", "after"), "srgb"
+    )
+    replayed = adapter(learner, trained, new_rays, train_rays).replayed
+    xy = train_rays.surface_xy.numpy()
+    is_replayed = np.isin(np.arange(len(xy)), replayed)
+    assert not is_replayed[in_square(xy, 12 - STALE_CELL_M)].any()
+    assert in_square(xy, 12 - STALE_CELL_M).sum() > 20
+    far = ~in_square(xy, 12 + 3 * STALE_CELL_M)
+    assert is_replayed[far].mean() > 0.7
