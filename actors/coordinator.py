@@ -8,10 +8,11 @@ from typing import Any
 import ray
 
 from actors.adapting import AdaptRun
+from actors.learning import job_of
 from actors.training import TrainRun
 from anerf import logs
 from anerf.errors import JobError
-from anerf.jobs.folder import read_accepted_job
+from anerf.jobs.events import JobLog
 from anerf.jobs.spec import EvalJob, TrainJob
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,7 @@ class MetaCoordinator:
         Raises:
             AnerfError: what went wrong, in a sentence; `retryable` says whether trying again may help.
         """
-        accepted = read_accepted_job(Path(self._dir))
-        job, events = accepted.job, accepted.log
+        job, events = job_of(self._dir), JobLog(Path(self._dir))
         if isinstance(job, TrainJob):
             log.info("training to step %d", job.outer_steps)
             return TrainRun(job, self._dir, events, self._cancelled.is_set).run()

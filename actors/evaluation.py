@@ -51,14 +51,17 @@ def request_scores(
 ) -> list[ObjectRef]:
     """Start scoring, the views dealt out to one task a core; each gives a list of `ViewScore`.
 
-    Tasks of one thread each, since threads that wait for each other by spinning are many times slower on
-    cores that are not free. Experts without a snapshot are read from the checkpoint at `base_uri`.
+    Where Ray has GPUs, the tasks share a tenth of one. Each has one thread, since threads that wait for each
+    other by spinning are many times slower on cores that are not free. Experts without a snapshot are read
+    from the checkpoint at `base_uri`.
     """
     order = sorted(snapshots)
     refs = [snapshots[expert] for expert in order]
     n_tasks = min(len(request.views), os.cpu_count() or 1)
     shares = [replace(request, views=request.views[i::n_tasks]) for i in range(n_tasks)]
-    return [_score_views.remote(manifest, share, background, base_uri, order, *refs) for share in shares]
+    gpus = 0.1 / n_tasks if ray.cluster_resources().get("GPU", 0) >= 1 else 0
+    score = _score_views.options(num_gpus=gpus)
+    return [score.remote(manifest, share, background, base_uri, order, *refs) for share in shares]
 
 
 def snapshot_model(snapshot: Snapshot, manifest: Manifest, expert: int, setting: FieldSetting) -> ExpertModel:
@@ -83,20 +86,22 @@ def _score_views(
     *snapshots: Snapshot,
 ) -> list[ViewScore]:
     torch.set_num_threads(1)
-    spec, setting = field_setting(manifest, learning_device())
+    device = learning_device()
+    spec, setting = field_setting(manifest, device)
     fresh = dict(zip(order, snapshots, strict=True))
     models = []
     for expert in range(len(manifest.partition.centroids)):
         if expert in fresh:
-            models.append(snapshot_model(fresh[expert], manifest, expert, setting))
+            models.append(snapshot_model(fresh[expert], manifest, expert, setting).to(device))
         elif base_uri is not None:
-            models.append(load_expert_model(base_uri, manifest, expert, setting))
+            models.append(load_expert_model(base_uri, manifest, expert, setting).to(device))
         else:
             raise BackendError(f"expert {expert} has neither a snapshot nor a checkpoint to be read from")
     if background is not None:
-        behind = torch.from_numpy(background.copy())
+        behind = torch.from_numpy(background.copy()).to(device)
     else:
         behind = load_background(base_uri, manifest, spec) if base_uri is not None else None
+        behind = None if behind is None else behind.to(device)
     model = scene_model(manifest, spec, setting, tuple(models), behind)
     scene = load_scene(Path(request.scene))
     pixels = open_pixels(scene, request.downscale)

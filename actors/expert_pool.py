@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 MAX_LOSSES = 20  # of one expert in one job
 POLL_S = 0.2
 RESTART_TIMEOUT_S = 120.0
-CPU_SHARE = 0.8  # of what is free; the rest serves pictures meanwhile
+LEARNING_SHARE = 0.8  # of what is free; the rest serves and scores pictures meanwhile
 NOTICE_S = 30.0
 
 
@@ -30,7 +30,7 @@ def cause_of(error: RayTaskError) -> BaseException:
 
 def share_of(resource: str, n_experts: int, limit: float = 1.0) -> float:
     """An equal share of a resource that is free now, in hundredths, at most `limit`."""
-    free = ray.available_resources().get(resource, 0.0)
+    free = LEARNING_SHARE * ray.available_resources().get(resource, 0.0)
     return min(limit, math.floor(100 * free / n_experts) / 100)
 
 
@@ -46,7 +46,7 @@ class ExpertPool:
         self._losses = dict.fromkeys(experts, 0)
         self._step: dict[int, int] = {}
         n = max(len(experts), 1)
-        cpus = max(0.01, math.floor(100 * CPU_SHARE * share_of("CPU", n, float("inf"))) / 100)
+        cpus = max(0.01, share_of("CPU", n, float("inf")))
         self._threads = max(1, math.floor(ray.cluster_resources().get("CPU", 1.0) / n))
         self._options = {"num_cpus": min(cpus, float(self._threads)), "num_gpus": share_of("GPU", n)}
         self._actors = {expert: self._start(expert) for expert in experts}

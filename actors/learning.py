@@ -52,7 +52,7 @@ def build_learning(job_dir: str, expert: int) -> Learning:
     Raises:
         InputError: something that the job names is missing or does not fit.
     """
-    job = read_accepted_job(Path(job_dir)).job
+    job = job_of(job_dir)
     if isinstance(job, TrainJob):
         return _training(job, job_dir, expert)
     if isinstance(job, EvalJob):
@@ -102,7 +102,7 @@ def _training(job: TrainJob, job_dir: str, expert: int) -> Expert:
         settings.learner(job, spec, setting, scene.scale),
         settings.outer_settings(job),
         settings.train_rates(job),
-        state,
+        state.to(device),
         rays,
         job.cell_dim,
         settings.fisher_damping(job),
@@ -114,7 +114,8 @@ def _adapting(job: EvalJob, expert: int) -> Adapter:
     manifest = read_manifest(uri)
     scene = load_scene(job.scene_path())
     partition = settings.checkpoint_partition(scene, manifest)
-    spec, setting = field_setting(manifest, learning_device())
+    device = learning_device()
+    spec, setting = field_setting(manifest, device)
     pixels = open_pixels(scene, job.downscale)
     batch = adaptation_batch(scene, job)
     flights = flights_with(manifest.flights, batch)
@@ -132,7 +133,7 @@ def _adapting(job: EvalJob, expert: int) -> Adapter:
         settings.learner(job, spec, setting, scene.scale),
         AdaptSettings(job.support_rays, job.replay),
         settings.adapt_rates(job),
-        state,
+        state.to(device),
         new_rays,
         old_rays,
     )
@@ -211,5 +212,8 @@ def flights_with(flights: tuple[str, ...], batch: str) -> tuple[str, ...]:
 
 
 def job_of(job_dir: str) -> Job:
-    """The job as it was accepted."""
-    return read_accepted_job(Path(job_dir)).job
+    """The job as it was accepted; with `use_stored_args`, settings that it lacks come from its checkpoint."""
+    job = read_accepted_job(Path(job_dir)).job
+    if not job.use_stored_args or job.checkpoint_path is None:
+        return job
+    return job.with_stored(read_manifest(resolve_checkpoint(job.checkpoint_path, job.prefix)).job)

@@ -113,7 +113,9 @@ def load_scene_model(path: str, prefix: str = "best", device: str = "cpu") -> Sc
     """
     uri = resolve_checkpoint(path, prefix)
     manifest = read_manifest(uri)
-    spec, setting = field_setting(manifest, torch.device(device))
+    target = torch.device(device)
+    spec, setting = field_setting(manifest, target)
     n_experts = len(manifest.partition.centroids)
-    models = tuple(load_expert_model(uri, manifest, expert, setting) for expert in range(n_experts))
-    return scene_model(manifest, spec, setting, models, load_background(uri, manifest, spec))
+    models = tuple(load_expert_model(uri, manifest, i, setting).to(target) for i in range(n_experts))
+    background = load_background(uri, manifest, spec)
+    return scene_model(manifest, spec, setting, models, None if background is None else background.to(target))

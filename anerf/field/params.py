@@ -30,6 +30,10 @@ class FieldParams:
         """The vectors in declaration order."""
         return self.grid, self.sigma_mlp, self.color_mlp
 
+    def to(self, device: torch.device) -> "FieldParams":
+        """The same parameters on another device."""
+        return FieldParams(*(t.to(device) for t in self.tensors()))
+
     def detached(self) -> "FieldParams":
         """Copies that require gradients and share nothing."""
         return FieldParams(*(t.detach().clone().requires_grad_() for t in self.tensors()))

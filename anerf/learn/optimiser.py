@@ -24,6 +24,10 @@ class Moments:
     second: Float[Tensor, " p"]
     steps: int = 0
 
+    def to(self, device: torch.device) -> "Moments":
+        """The same moments on another device."""
+        return Moments(self.first.to(device), self.second.to(device), self.steps)
+
     @staticmethod
     def zeros_like(parameter: Float[Tensor, " p"]) -> "Moments":
         """Moments of a vector that was never stepped."""

@@ -31,6 +31,19 @@ class ExpertState:
     step: int = 0
     fisher: dict[str, Tensor] = field(default_factory=dict)
 
+    def to(self, device: torch.device) -> "ExpertState":
+        """The same state on another device, its parameters ready to be learned."""
+        background = self.background
+        return ExpertState(
+            self.params.to(device).detached(),
+            None if background is None else background.detach().to(device).requires_grad_(),
+            {name: moments.to(device) for name, moments in self.moments.items()},
+            self.density.to(device),
+            self.box,
+            self.step,
+            {name: estimate.to(device) for name, estimate in self.fisher.items()},
+        )
+
     def model(self, params: FieldParams | None = None) -> ExpertModel:
         """The expert as renderers see it, with other (fast) parameters where given."""
         return ExpertModel(self.params if params is None else params, self.density, self.box)

@@ -21,6 +21,10 @@ class DensityGrid:
     hi: Float[Tensor, " 3"]
     values: Float[Tensor, "nz ny nx"]
 
+    def to(self, device: torch.device) -> "DensityGrid":
+        """The same grid on another device."""
+        return DensityGrid(self.lo.to(device), self.hi.to(device), self.values.to(device))
+
     def cells(self, x: Float[Tensor, "*n 3"]) -> Int[Tensor, "*n"]:
         """Flat cell index of positions, clamped to the box."""
         nz, ny, nx = self.values.shape

@@ -25,6 +25,10 @@ class ExpertModel:
     grid: DensityGrid
     box: Aabb
 
+    def to(self, device: torch.device) -> "ExpertModel":
+        """The same expert on another device."""
+        return ExpertModel(self.params.to(device), self.grid.to(device), self.box)
+
     def unit_cube(self, x: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:
         """Positions relative to the box's low corner, its longest side being 1; clamped to the box's cube."""
         side = max(self.box.size)
