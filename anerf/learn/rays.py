@@ -78,11 +78,8 @@ class RaySource:
         self._cameras = list(dict.fromkeys(cameras))
         self._camera_of = torch.tensor([self._cameras.index(camera) for camera in cameras])
         codes = {flight: flight_code(i) for i, flight in enumerate(flights)}
-        unknown = {
-            f.split
-            for i, f in enumerate(frames)
-            if flight_of(f.split) not in codes and i in set(tiles.frame_index)
-        }
+        used = (frames[i] for i in self.frame.unique().tolist())
+        unknown = {frame.split for frame in used if flight_of(frame.split) not in codes}
         if unknown:
             raise SceneError(
                 f"flights {sorted(unknown)} have no code in this checkpoint, which knows {list(flights)}"
