@@ -3,6 +3,7 @@
 Old rays are not replayed where the new pictures contradict the old model: there the old pictures are stale.
 """
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -137,7 +138,7 @@ class Adapter:
     def advance(self, to_step: int) -> StretchReport:
         """Adapt on to `to_step` steps."""
         started = time.perf_counter()
-        losses = []
+        loss_value = math.nan
         n_rays = 0
         while self.step < to_step:
             generator = step_generator(self.seed, self.number, self.step, "adapt")
@@ -147,10 +148,10 @@ class Adapter:
             grads.pop("background", None)  # shared by experts that the flight may not touch
             self.state.apply(grads, self.rates, self.learner.optimizer, self.learner.setting.layout)
             self.state.step += 1
-            losses.append(float(loss.detach()))
+            loss_value = float(loss.detach())
             n_rays += len(batch.rays_o)
         seconds = time.perf_counter() - started
-        return StretchReport(self.step, sum(losses) / max(len(losses), 1), n_rays, seconds)
+        return StretchReport(self.step, loss_value, n_rays, seconds)
 
     def _batch(self, generator: torch.Generator) -> RayBatch:
         n_old = 0

@@ -1,5 +1,6 @@
 """One expert that learns: state, rays and steps together. Actors are thin shells around this."""
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ from anerf.learn.tasks import TaskCells
 
 @dataclass(frozen=True)
 class StretchReport:
-    """What a stretch of steps did: the step reached, mean loss, rays evaluated and seconds of computing."""
+    """What a stretch of steps did: the step reached, its loss, rays evaluated and seconds of computing.
+
+    The loss is that of the last step, not a mean: it does not depend on where stretches begin.
+    """
 
     step: int
     loss: float
@@ -69,7 +73,7 @@ class Expert:
                     self.fisher,
                 )
             )
-        loss = sum(r.loss for r in results) / max(len(results), 1)
+        loss = results[-1].loss if results else math.nan
         return StretchReport(
             self.state.step, loss, sum(r.n_rays for r in results), time.perf_counter() - started
         )
