@@ -10,7 +10,6 @@ from torch import Tensor
 
 from anerf.errors import SceneError
 from anerf.field.params import flight_code
-from anerf.geometry.cameras import Camera
 from anerf.geometry.rays import rays_from_pixels
 from anerf.partition.coverage import ExpertTiles
 from anerf.render.color import from_srgb
@@ -78,8 +77,7 @@ class RaySource:
         self._cameras = list(dict.fromkeys(cameras))
         self._camera_of = torch.tensor([self._cameras.index(camera) for camera in cameras])
         codes = {flight: flight_code(i) for i, flight in enumerate(flights)}
-        used = (frames[i] for i in self.frame.unique().tolist())
-        unknown = {frame.split for frame in used if flight_of(frame.split) not in codes}
+        unknown = {flight_of(frames[i].split) for i in self.frame.unique().tolist()} - set(codes)
         if unknown:
             raise SceneError(
                 f"flights {sorted(unknown)} have no code in this checkpoint, which knows {list(flights)}"
@@ -126,8 +124,3 @@ def step_generator(seed: int, expert: int, step: int, purpose: str) -> torch.Gen
     """The random numbers of one step: the same whether the job ran through or was resumed."""
     mixed = np.random.SeedSequence([seed, expert, step, *purpose.encode()]).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(mixed[0]) << 32 | int(mixed[1]))
-
-
-def camera_frames(pixels: PixelStore, indices: Sequence[int]) -> list[tuple[int, Camera]]:
-    """Frame indices with their cameras at the store's size."""
-    return [(i, pixels.camera(i)) for i in indices]

@@ -15,7 +15,6 @@ from anerf.render.expert import Sampling
 from anerf.render.scene_model import SceneModel, render_scene_rays
 
 RAYS_AT_ONCE = 2048  # few enough that their samples stay in the processor's cache
-PICTURE_FLOOR = 0.1  # pictures explore less than training does
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def render_picture(
     code = model.code_of(flight)
     device = model.models[0].params.grid.device
     pose = c2w_in_learning_frame(c2w, model.origin, model.scale)
-    sampling = Sampling(samples, PICTURE_FLOOR)
+    sampling = Sampling(samples, model.spec.sample_floor)
     parts = []
     for xy in pixel_centers(camera).split(RAYS_AT_ONCE):
         if should_stop is not None and should_stop():
