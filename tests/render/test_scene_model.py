@@ -180,6 +180,10 @@ def test_one_expert_alone_leaves_the_others_regions_empty(margin, halves):
     assert far_east.sum() > 50
     assert np.array_equal(alone.rgb[far_east], together.rgb[far_east])
     assert (alone.expert[far_east] == 1).all()
+    # Where regions overlap too, nothing of the other shows.
+    opaque = alone.opacity > 0.99
+    assert (opaque & ~far_east).sum() > 10
+    assert np.abs(alone.rgb[opaque] - BLUE).max() < 0.01
 
 
 @pytest.mark.parametrize("dims", [2, 3])
@@ -229,16 +233,18 @@ def test_rays_do_not_depend_on_who_is_rendered_with_them(monkeypatch):
 def test_far_from_the_origin_of_the_world_nothing_is_lost():
     """Half a million metres away, where float32 is 3 cm coarse: only differences to the origin count."""
     here = scene([random_expert(1), random_expert(2)], [WEST, EAST], TorchBackend())
-    away = np.array([400_000.0, -500_000.0, 3_000.0])
+    away = np.array([400_000.123, -500_000.371, 3_000.707])
     there = replace(
         here,
         origin=tuple((np.array(ORIGIN) + away).tolist()),
         aabb=Aabb(tuple((np.array(BOX_M.lo) + away).tolist()), tuple((np.array(BOX_M.hi) + away).tolist())),
         partition_centroids=here.partition_centroids + away,
     )
-    pose = OBLIQUE.copy()
-    pose[:, 3] += away
-    one, other = render_picture(here, CAMERA, OBLIQUE), render_picture(there, CAMERA, pose)
+    near = OBLIQUE.copy()
+    near[:, 3] += (0.013, 0.018, 0.011)  # lost in float32, unlike whole metres
+    far = near.copy()
+    far[:, 3] += away
+    one, other = render_picture(here, CAMERA, near), render_picture(there, CAMERA, far)
     assert one.rgb.std(axis=(0, 1)).max() > 0.05
     assert np.abs(one.rgb - other.rgb).max() < 1e-4
     assert np.abs(one.depth_m - other.depth_m).max() < 1e-2
