@@ -38,7 +38,7 @@ def test_networks_are_padded_to_sixteen():
 
 def test_wrong_width_names_field_and_remedy():
     grid = grid_layout(4, 2, 10, 4, 1.5)
-    with pytest.raises(InputError, match="dim_hidden is 50.*multiples of 16"):
+    with pytest.raises(InputError, match=r"dim_hidden is 50.*multiples of 16"):
         field_layout(
             grid, sigma_depth=1, sigma_width=50, color_depth=1, color_width=64, dir_encoding="spherical"
         )
