@@ -2,11 +2,18 @@
 
 import logging
 import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import (
+    ActorUnavailableError,
+    GetTimeoutError,
+    ObjectLostError,
+    RayActorError,
+    RayTaskError,
+)
 
 from actors.expert import ExpertActor, StepMismatch
 from anerf.errors import AnerfError, ExpertLost, JobCancelled
@@ -32,6 +39,21 @@ def share_of(resource: str, n_experts: int, limit: float = 1.0) -> float:
     """An equal share of a resource that is free now, in hundredths, at most `limit`."""
     free = LEARNING_SHARE * ray.available_resources().get(resource, 0.0)
     return min(limit, math.floor(100 * free / n_experts) / 100)
+
+
+def _step_when_restarted(actor: Any) -> int:
+    """The step at which an expert's new process stands.
+
+    Raises:
+        GetTimeoutError: there is none for too long.
+    """
+    deadline = time.monotonic() + RESTART_TIMEOUT_S
+    while True:
+        try:
+            return int(ray.get(actor.ready.remote(), timeout=max(0.0, deadline - time.monotonic())))
+        except ActorUnavailableError:
+            # Still starting, which is not another death.
+            time.sleep(POLL_S)
 
 
 class ExpertPool:
@@ -176,7 +198,7 @@ class ExpertPool:
                 )
             actor = self._actors[expert]
             try:
-                step = int(ray.get(actor.ready.remote(), timeout=RESTART_TIMEOUT_S))
+                step = _step_when_restarted(actor)
                 self._events.append(
                     "expert_restored", expert=expert, step=step, message="from the last checkpoint"
                 )

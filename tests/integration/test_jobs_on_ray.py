@@ -1,0 +1,271 @@
+"""Jobs as `anerf run` does them, on a real Ray: lost experts, interrupted trainings, adaptation, refusals."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from anerf.checkpoint.load import load_scene_model
+from anerf.checkpoint.manifest import Manifest, read_manifest
+from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint
+from anerf.render.picture import render_picture
+from anerf.scene.scene import Scene
+
+pytestmark = pytest.mark.integration
+
+ANERF = Path(sys.executable).with_name("anerf")
+STEPS, SAVE_STEP = 120, 20
+# A cluster that ends with the test, also when that is killed: its input is closed then.
+HEAD = """
+import sys, ray
+ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
+         _node_ip_address="127.0.0.1", _temp_dir=sys.argv[1])
+sys.stdout.write(ray.get_runtime_context().gcs_address + chr(10))
+sys.stdout.flush()
+sys.stdin.read()
+ray.shutdown()
+"""
+
+
+class Place:
+    """A folder in which jobs are run, and the cluster that does them."""
+
+    def __init__(self, root: Path, run_dir: Path, environment: dict[str, str]) -> None:
+        self.root, self.run_dir, self.environment = root, run_dir, environment
+        self.out = root / "logs"
+
+    def start(self, content: dict[str, Any], job_id: str) -> subprocess.Popen[str]:
+        """`anerf run` of a job, which goes on meanwhile."""
+        file = self.root / f"{job_id}.json"
+        file.write_text(json.dumps({**content, "job_id": job_id}))
+        return subprocess.Popen(
+            [ANERF, "run", file.name], cwd=self.root, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+
+    def run(self, content: dict[str, Any], job_id: str, status: int = 0) -> str:
+        """A job run to its end; what was shown."""
+        return ended(self.start(content, job_id), status)
+
+    def events(self, job_id: str, kind: str) -> list[dict[str, Any]]:
+        file = self.out / job_id / "events.jsonl"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [event for event in map(json.loads, lines) if event["kind"] == kind]
+
+    def states(self, job_id: str) -> list[str]:
+        return [event["state"] for event in self.events(job_id, "state")]
+
+    def manifest(self, job_id: str) -> Manifest:
+        return read_manifest(resolve_checkpoint(str(self.out / job_id), "last"))
+
+    def experts(self) -> list[int]:
+        """Processes of this cluster's experts, in the order of their start."""
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+                title = (folder / "cmdline").read_text()
+                is_ours = str(self.run_dir) in Path(f"/proc/{parent}/cmdline").read_text()
+            except OSError:  # it has just ended
+                continue
+            if title.startswith("ray::ExpertActor") and is_ours:
+                found.append(int(folder.name))
+        return sorted(found)
+
+
+def ended(process: subprocess.Popen[str], status: int = 0) -> str:
+    shown, _ = process.communicate(timeout=180)
+    assert process.returncode == status, shown
+    return shown
+
+
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 90) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, f"it ended too early: {process.communicate()[0]}"
+        assert time.monotonic() < deadline, "it does not come about"
+        time.sleep(0.02)
+
+
+def reached(place: Place, job_id: str, step: int) -> bool:
+    return any(event["step"] >= step for event in place.events(job_id, "progress"))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    run_dir = Path(tempfile.mkdtemp(prefix="anerf-test-"))  # Ray's sockets need a short path
+    token = run_dir / "token"
+    token.write_text("a" * 64)
+    # One thread an expert: with more, sums may be added up in another order.
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    environment |= {"OMP_NUM_THREADS": "1", "COLUMNS": "500"}
+    head = subprocess.Popen(
+        [sys.executable, "-c", HEAD, str(run_dir)], env=environment, text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert head.stdin is not None
+    assert head.stdout is not None
+    environment["RAY_ADDRESS"] = head.stdout.readline().strip()
+    assert environment["RAY_ADDRESS"].startswith("127.0.0.1:")
+    yield Place(tmp_path_factory.mktemp("jobs"), run_dir, environment)
+    head.stdin.close()
+    head.wait(timeout=30)
+    shutil.rmtree(run_dir, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def content(train_job: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """A training of 4 experts that takes some seconds."""
+    return train_job(outer_steps=STEPS, save_step=SAVE_STEP, rays_per_step=512)
+
+
+@pytest.fixture(scope="module")
+def trained(place: Place, content: dict[str, Any]) -> Path:
+    """The folder of a training that ran through."""
+    place.run(content, "through")
+    return place.out / "through"
+
+
+def test_a_training_leaves_what_it_promises(place, trained):
+    assert place.states("through") == ["QUEUED", "RUNNING", "SUCCEEDED"]
+    steps = [event["step"] for event in place.events("through", "checkpoint")]
+    assert steps == list(range(SAVE_STEP, STEPS + 1, SAVE_STEP))
+    assert complete_steps(str(trained / "checkpoints"))[-1] == STEPS
+    losses = [event["loss"] for event in place.events("through", "progress")]
+    assert losses[-1] < 0.8 * losses[0]
+    summary = json.loads((trained / "summary.json").read_text())
+    assert (summary["job_id"], summary["steps"]) == ("through", STEPS)
+    model = load_scene_model(str(trained))
+    assert (model.experts, model.flights) == (("0", "1", "2", "3"), ("survey",))
+
+
+def test_a_training_interrupted_half_way_ends_with_the_same_bits(place, trained, content):
+    process = place.start(content, "halves")
+    wait_for(lambda: reached(place, "halves", STEPS // 3 + 1), process)
+    process.send_signal(signal.SIGINT)
+    ended(process, status=3)
+    stopped = place.manifest("halves")
+    assert STEPS // 3 < stopped.step < STEPS
+    place.run(content, "halves")
+    assert place.states("halves")[-3:] == ["QUEUED", "RUNNING", "SUCCEEDED"]
+    assert any(f"step {stopped.step}" in event["message"] for event in place.events("halves", "log"))
+    through, halves = place.manifest("through"), place.manifest("halves")
+    assert (through.step, halves.step) == (STEPS, STEPS)
+    assert [record.sha256 for record in halves.records()] == [record.sha256 for record in through.records()]
+    assert stopped.shards[0].sha256 != halves.shards[0].sha256
+
+
+def test_a_killed_expert_costs_steps_and_not_the_job(place, content):
+    process = place.start({**content, "outer_steps": 2 * STEPS}, "bereaved")
+    # Between two checkpoints, so that steps are lost.
+    wait_for(lambda: reached(place, "bereaved", SAVE_STEP + SAVE_STEP // 2), process)
+    experts = place.experts()
+    assert len(experts) == 4
+    os.kill(experts[1], signal.SIGKILL)
+    ended(process)
+    assert place.states("bereaved") == ["QUEUED", "RUNNING", "SUCCEEDED"]
+    (lost,) = place.events("bereaved", "expert_lost")
+    (restored,) = place.events("bereaved", "expert_restored")
+    assert lost["expert"] == restored["expert"]
+    assert lost["step"] - SAVE_STEP <= restored["step"] <= lost["step"] < 2 * STEPS
+    assert restored["step"] % SAVE_STEP == 0
+    assert sorted(place.manifest("bereaved").shards) == [0, 1, 2, 3]
+    assert place.manifest("bereaved").step == 2 * STEPS
+    steps = [event["step"] for event in place.events("bereaved", "progress")]
+    assert steps == sorted(set(steps))
+    assert place.experts() == []
+
+
+def test_an_adaptation_is_measured_on_views_that_it_never_saw(place, trained, eval_job, tiny_scene: Scene):
+    place.run(eval_job(trained), "adapt")
+    folder = place.out / "adapt"
+    summary = json.loads((folder / "summary.json").read_text())
+    new = [frame.file for frame in tiny_scene.frames if frame.split == "after"]
+    assert sorted(summary["adapted_on"] + summary["measured_on"]) == sorted(new)
+    assert not set(summary["adapted_on"]) & set(summary["measured_on"])
+    assert summary["measured_on"] == sorted(new)[1::3]
+    assert [point["tto"] for point in summary["curve"]] == [0, 2, 4]
+    old = [frame.file for frame in tiny_scene.frames if frame.split == "val"]
+    assert summary["old_views"] == old
+
+    rows = pq.read_table(folder / "metrics.parquet").to_pylist()
+    views = [Path(file).name for file in (*summary["measured_on"], *old)]
+    assert sorted((row["tto"], row["view"]) for row in rows) == sorted(
+        (t, v) for t in (0, 2, 4) for v in views
+    )
+    assert all(np.isfinite(row["psnr_db"]) and row["psnr_db"] > 5 for row in rows)
+    for file in summary["measured_on"]:
+        with (
+            Image.open(tiny_scene.root / file) as photograph,
+            Image.open(folder / "rendered" / "gt" / f"{Path(file).stem}.png") as truth,
+        ):
+            assert np.array_equal(np.asarray(photograph), np.asarray(truth))
+        pictures = [folder / "rendered" / f"pred_tto{tto}" / f"{Path(file).stem}.png" for tto in (0, 2, 4)]
+        shown = [np.asarray(Image.open(path)).astype(int) for path in pictures]
+        assert shown[0].shape == (72, 96, 3)
+        assert np.abs(shown[0] - shown[2]).mean() > 0.1
+
+
+def test_an_adapted_checkpoint_knows_both_flights(place, trained, tiny_scene: Scene):
+    before, after = place.manifest("through"), place.manifest("adapt")
+    touched = json.loads((place.out / "adapt" / "summary.json").read_text())["touched_experts"]
+    assert after.step == STEPS + 4
+    changed = [e for e in sorted(after.shards) if after.shards[e].sha256 != before.shards[e].sha256]
+    assert changed == touched
+    assert after.shared is not None
+    assert before.shared is not None
+    assert after.shared.sha256 == before.shared.sha256
+    model = load_scene_model(str(place.out / "adapt"))
+    assert model.flights == ("survey", "after")
+    frame = tiny_scene.frames[-1]
+    seen = render_picture(model, frame.camera.scaled(0.25), frame.c2w, flight="after")
+    assert seen.rgb.shape == (18, 24, 3)
+    assert seen.opacity.mean() > 0.3
+
+
+def failure(place: Place, content: dict[str, Any], job_id: str) -> str:
+    """The one sentence with which a job fails."""
+    shown = place.run(content, job_id, status=1)
+    assert "Traceback" not in shown
+    assert place.states(job_id) == ["QUEUED", "RUNNING", "FAILED"]
+    message = place.events(job_id, "state")[-1]["message"]
+    assert shown.strip().endswith(f"job {job_id} failed: {message}")
+    assert "\n" not in message
+    assert not (place.out / job_id / "summary.json").exists()
+    assert complete_steps(str(place.out / job_id / "checkpoints")) == []
+    return message
+
+
+def test_a_truncated_shard_is_named(place, trained, eval_job):
+    damaged = place.root / "damaged"
+    shutil.copytree(trained / "checkpoints", damaged)
+    shard = damaged / f"step{STEPS:07d}" / "experts" / "2.safetensors"
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-100])
+    message = failure(place, eval_job(damaged), "truncated")
+    assert "experts/2.safetensors" in message
+    assert f"has {len(whole) - 100} bytes where its manifest says {len(whole)}" in message
+    assert "use another step, or train again" in message
+
+
+def test_a_missing_scene_is_named(place, content):
+    message = failure(place, {**content, "scene": "no/where"}, "sceneless")
+    assert str(place.root / "no" / "where") in message
+    assert "anerf prepare" in message
+
+
+def test_an_unknown_partition_is_named_beside_those_that_exist(place, content):
+    message = failure(place, {**content, "mask_dirname": "g33"}, "unparted")
+    assert "no partition g33 (there is g22)" in message
