@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
 from anerf.checkpoint.load import load_scene_model
@@ -138,6 +139,13 @@ def trained(place: Place, content: dict[str, Any]) -> Path:
     return place.out / "through"
 
 
+@pytest.fixture(scope="module")
+def adapted(place: Place, trained: Path, eval_job: Callable[..., dict[str, Any]]) -> Path:
+    """The folder of an adaptation of that to the flight `after`, by 2 and 4 steps."""
+    place.run(eval_job(trained), "adapt")
+    return place.out / "adapt"
+
+
 def test_a_training_leaves_what_it_promises(place, trained):
     assert place.states("through") == ["QUEUED", "RUNNING", "SUCCEEDED"]
     steps = [event["step"] for event in place.events("through", "checkpoint")]
@@ -188,10 +196,8 @@ def test_a_killed_expert_costs_steps_and_not_the_job(place, content):
     assert place.experts() == []
 
 
-def test_an_adaptation_is_measured_on_views_that_it_never_saw(place, trained, eval_job, tiny_scene: Scene):
-    place.run(eval_job(trained), "adapt")
-    folder = place.out / "adapt"
-    summary = json.loads((folder / "summary.json").read_text())
+def test_an_adaptation_is_measured_on_views_that_it_never_saw(adapted, tiny_scene: Scene):
+    summary = json.loads((adapted / "summary.json").read_text())
     new = [frame.file for frame in tiny_scene.frames if frame.split == "after"]
     assert sorted(summary["adapted_on"] + summary["measured_on"]) == sorted(new)
     assert not set(summary["adapted_on"]) & set(summary["measured_on"])
@@ -200,7 +206,7 @@ def test_an_adaptation_is_measured_on_views_that_it_never_saw(place, trained, ev
     old = [frame.file for frame in tiny_scene.frames if frame.split == "val"]
     assert summary["old_views"] == old
 
-    rows = pq.read_table(folder / "metrics.parquet").to_pylist()
+    rows = pq.read_table(adapted / "metrics.parquet").to_pylist()
     views = [Path(file).name for file in (*summary["measured_on"], *old)]
     assert sorted((row["tto"], row["view"]) for row in rows) == sorted(
         (t, v) for t in (0, 2, 4) for v in views
@@ -209,26 +215,26 @@ def test_an_adaptation_is_measured_on_views_that_it_never_saw(place, trained, ev
     for file in summary["measured_on"]:
         with (
             Image.open(tiny_scene.root / file) as photograph,
-            Image.open(folder / "rendered" / "gt" / f"{Path(file).stem}.png") as truth,
+            Image.open(adapted / "rendered" / "gt" / f"{Path(file).stem}.png") as truth,
         ):
             assert np.array_equal(np.asarray(photograph), np.asarray(truth))
-        pictures = [folder / "rendered" / f"pred_tto{tto}" / f"{Path(file).stem}.png" for tto in (0, 2, 4)]
+        pictures = [adapted / "rendered" / f"pred_tto{tto}" / f"{Path(file).stem}.png" for tto in (0, 2, 4)]
         shown = [np.asarray(Image.open(path)).astype(int) for path in pictures]
         assert shown[0].shape == (72, 96, 3)
         assert np.abs(shown[0] - shown[2]).mean() > 0.1
 
 
-def test_an_adapted_checkpoint_knows_both_flights(place, trained, tiny_scene: Scene):
+def test_an_adapted_checkpoint_knows_both_flights(place, trained, adapted, tiny_scene: Scene):
     before, after = place.manifest("through"), place.manifest("adapt")
-    touched = json.loads((place.out / "adapt" / "summary.json").read_text())["touched_experts"]
+    touched = json.loads((adapted / "summary.json").read_text())["touched_experts"]
     assert after.step == STEPS + 4
     changed = [e for e in sorted(after.shards) if after.shards[e].sha256 != before.shards[e].sha256]
     assert changed == touched
-    assert after.shared is not None
-    assert before.shared is not None
-    assert after.shared.sha256 == before.shared.sha256
-    model = load_scene_model(str(place.out / "adapt"))
+    model, base = (load_scene_model(str(folder)) for folder in (adapted, trained))
     assert model.flights == ("survey", "after")
+    assert model.background is not None
+    assert base.background is not None
+    assert torch.equal(model.background, base.background)
     frame = tiny_scene.frames[-1]
     seen = render_picture(model, frame.camera.scaled(0.25), frame.c2w, flight="after")
     assert seen.rgb.shape == (18, 24, 3)
