@@ -44,13 +44,14 @@ class DensityGrid:
         A cell with n samples moves by `1 - (1 - UPDATE_RATE)^n`, as if they came one after another. Densities
         are cut at `sigma_max`, so that one spike does not hold all samples of its cell for hundreds of steps.
         """
-        flat = self.values.view(-1)
-        cell = self.cells(x)
-        count = torch.zeros_like(flat).index_add_(0, cell, torch.ones_like(sigma))
-        total = torch.zeros_like(flat).index_add_(0, cell, sigma.clamp(max=sigma_max))
+        # Only the cells that were hit: a grid has millions, a batch meets thousands.
+        cell, seat = self.cells(x).unique(return_inverse=True)
+        count = sigma.new_zeros(len(cell)).index_add_(0, seat, torch.ones_like(sigma))
+        total = sigma.new_zeros(len(cell)).index_add_(0, seat, sigma.clamp(max=sigma_max))
         rate = 1 - (1 - UPDATE_RATE) ** count
-        moved = flat + rate * (total / count.clamp(min=1) - flat)
-        flat.copy_(torch.where((flat >= 0) & (count > 0), moved, flat))
+        flat = self.values.view(-1)
+        before = flat[cell]
+        flat[cell] = torch.where(before >= 0, before + rate * (total / count - before), before)
 
 
 def new_density_grid(
