@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from anerf.partition.regions import Partition
 
 from actors.expert_pool import ExpertPool
 from anerf.checkpoint.manifest import (
@@ -21,6 +20,7 @@ from anerf.field.layout import FieldLayout
 from anerf.field.spec import FieldSpec
 from anerf.jobs.events import JobLog, utc_now
 from anerf.jobs.spec import Job
+from anerf.partition.regions import Partition
 from anerf.scene.scene import Scene
 
 
@@ -75,7 +75,8 @@ class Checkpoints:
         if background is not None:
             tensors = {"background": torch.from_numpy(background)}
             shared = write_shard(shared_file(uri), tensors, {"step": str(manifest.step)})
-        write_manifest(uri, replace(manifest, created_at=utc_now(), shards=shards, shared=shared))
+        in_order = dict(sorted(shards.items()))
+        write_manifest(uri, replace(manifest, created_at=utc_now(), shards=in_order, shared=shared))
         self.events.append("checkpoint", step=manifest.step, uri=uri)
         return uri
 

@@ -212,3 +212,6 @@ class ExpertPool:
                 error = ExpertLost(f"no new process within {RESTART_TIMEOUT_S:.0f} s, another one is started")
             except RayActorError as again:
                 error = again
+            except RayTaskError as failed:
+                cause = cause_of(failed)
+                raise (cause if isinstance(cause, AnerfError) else failed) from None

@@ -132,6 +132,7 @@ class TrainRun:
             if self._cancelled():
                 if step > began_step:
                     checkpoints.save(replace(manifest, step=step), pool)
+                    checkpoints.rate(step, None)
                 raise JobCancelled(f"cancelled at step {step}; a checkpoint of that step is kept")
             round_started = time.monotonic()
             to_step = schedule.boundary(step, stride)
