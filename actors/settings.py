@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from anerf.partition.regions import Partition, load_partition
 
 from anerf.checkpoint.load import learning_box
 from anerf.checkpoint.manifest import Manifest
@@ -15,6 +14,7 @@ from anerf.jobs.spec import EvalJob, TrainJob
 from anerf.learn.algorithms import OuterSettings
 from anerf.learn.objective import Learner
 from anerf.learn.optimiser import FisherDamping, Rates
+from anerf.partition.regions import Partition, load_partition
 from anerf.render.expert import FieldSetting, Sampling
 from anerf.scene.scene import Scene
 
