@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,6 +143,10 @@ def _drive(accepted: AcceptedJob, out: Path, console: Console) -> None:
     from actors.scheduler import Scheduler
 
     logs.configure(logging.WARNING)
+    # To stop politely is to cancel: also for a job runner's SIGTERM, and where a shell in the background had
+    # SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     job_id = accepted.job.job_id
     table = JobTable(out)
     table.adopt(accepted)

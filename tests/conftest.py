@@ -1,5 +1,7 @@
 """Fixtures shared by all rooms."""
 
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,11 @@ from anerf.scene.made.survey import make_survey
 from anerf.scene.prepare import prepare_scene
 from anerf.scene.scene import Scene, load_scene
 from anerf.scene.update import update_scene
+
+# Ray reads this once a process, when it is first imported: all tests in this process agree on one token.
+os.environ["RAY_AUTH_MODE"] = "token"
+os.environ["RAY_AUTH_TOKEN_PATH"] = str(Path(tempfile.mkdtemp(prefix="anerf-token-")) / "token")
+Path(os.environ["RAY_AUTH_TOKEN_PATH"]).write_text("a" * 64, encoding="utf-8")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
