@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from anerf.checkpoint.manifest import (
     PartitionStamp,
     SceneStamp,
     ShardRecord,
+    read_manifest,
     write_manifest,
 )
-from anerf.checkpoint.resolve import mark_best, prune, shared_file, step_folder
+from anerf.checkpoint.resolve import complete_steps, mark_best, prune, shared_file, step_folder
 from anerf.checkpoint.shards import write_shard
 from anerf.field.layout import FieldLayout
 from anerf.field.spec import FieldSpec
@@ -59,6 +61,13 @@ class Checkpoints:
     events: JobLog
     keep: int
     best_psnr_db: float = -math.inf
+
+    @classmethod
+    def reopened(cls, root: str, events: JobLog, keep: int) -> Self:
+        """Those of a job that goes on: what was best so far must be beaten."""
+        manifests = [read_manifest(step_folder(root, step)) for step in complete_steps(root)]
+        best = max((m.metrics.get("psnr_db", -math.inf) for m in manifests), default=-math.inf)
+        return cls(root, events, keep, best)
 
     def commit(
         self,

@@ -75,7 +75,8 @@ class TrainRun:
         start = start_checkpoint(job, self._dir)
         manifest = self._stamp(scene, partition, start)
         open_pixels(scene, job.downscale, self._decoding)
-        checkpoints = Checkpoints(str(settings.job_root(self._dir)), self._events, job.keep_checkpoints)
+        root = str(settings.job_root(self._dir))
+        checkpoints = Checkpoints.reopened(root, self._events, job.keep_checkpoints)
         pool = ExpertPool(self._dir, range(len(partition.boxes)), self._events, self._cancelled)
         writer = SummaryWriter(str(Path(self._dir) / "tb"))
         try:
