@@ -167,9 +167,7 @@ def _drive(accepted: AcceptedJob, out: Path, console: Console) -> None:
         record = table.show(job_id).record
         display.show([event for _, event in table.take_news()], record)
     if record.state is JobState.CANCELLED:
-        raise JobCancelled(
-            f"job {job_id} was cancelled; its last checkpoint in {accepted.folder} stays usable"
-        )
+        raise JobCancelled(f"job {job_id} in {accepted.folder}: {record.message}")
     if record.state is not JobState.SUCCEEDED:
         raise JobFailed(f"job {job_id} failed: {record.message}")
     console.print(f"Results in {accepted.folder}")
