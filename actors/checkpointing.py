@@ -92,7 +92,7 @@ class Checkpoints:
     def save(self, manifest: Manifest, pool: ExpertPool) -> str:
         """A checkpoint of all experts of the pool, at its step."""
         shards = pool.call("save", step_folder(self.root, manifest.step))
-        return self.commit(manifest, shards, mean_background(pool))
+        return self.commit(manifest, shards, pool.mean_background())
 
     def rate(self, step: int, psnr_db: float | None) -> None:
         """Point `best` at this checkpoint if none was better, and delete those no longer needed.
@@ -104,9 +104,3 @@ class Checkpoints:
             self.best_psnr_db = score
             mark_best(self.root, step)
         prune(self.root, self.keep)
-
-
-def mean_background(pool: ExpertPool) -> np.ndarray | None:
-    """Mean of the experts' backgrounds, where they have one."""
-    copies = [c for _, c in sorted(pool.call("background").items()) if c is not None]
-    return np.asarray(sum(copies) / len(copies), dtype=np.float32) if copies else None

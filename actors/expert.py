@@ -30,7 +30,8 @@ class ExpertActor:
     """Restores itself from the job's last checkpoint whenever its process starts anew.
 
     The constructor is cheap and cannot fail; the first call loads, so that an unusable scene or checkpoint
-    reaches the caller as the error that it is.
+    reaches the caller as the error that it is. Every call that reads or changes what was learned names the
+    step at which its caller believes the expert to stand, and raises `StepMismatch` if a restart put it back.
     """
 
     def __init__(self, job_dir: str, expert: int, threads: int) -> None:
@@ -46,6 +47,15 @@ class ExpertActor:
             log.info("expert %d ready at step %d on %s", self._number, self._loaded.step, learning_device())
         return self._loaded
 
+    def _at(self, step: int) -> Learning:
+        learning = self._learning()
+        if learning.step != step:
+            raise StepMismatch(
+                f"expert {self._number} stands at step {learning.step}, not {step}:"
+                " ask `ready` and go on from there"
+            )
+        return learning
+
     def ready(self) -> int:
         """Load what is needed; the step at which the expert stands."""
         return self._learning().step
@@ -60,29 +70,23 @@ class ExpertActor:
         Raises:
             StepMismatch: it stands elsewhere.
         """
-        learning = self._learning()
-        if learning.step != from_step:
-            raise StepMismatch(
-                f"expert {self._number} stands at step {learning.step}, not {from_step}:"
-                " ask `ready` and go on from there"
-            )
-        return learning.advance(to_step)
+        return self._at(from_step).advance(to_step)
 
-    def background(self) -> np.ndarray | None:
+    def background(self, at_step: int) -> np.ndarray | None:
         """The expert's copy of the shared background."""
-        background = self._learning().state.background
+        background = self._at(at_step).state.background
         return None if background is None else background.detach().cpu().numpy()
 
-    def set_background(self, shared: np.ndarray) -> None:
+    def set_background(self, at_step: int, shared: np.ndarray) -> None:
         """Take the experts' mean."""
-        self._learning().state.set_background(torch.from_numpy(shared.copy()))
+        self._at(at_step).state.set_background(torch.from_numpy(shared.copy()))
 
-    def snapshot(self) -> dict[str, np.ndarray]:
+    def snapshot(self, at_step: int) -> dict[str, np.ndarray]:
         """What pictures need, as arrays that the object store shares without copying."""
-        return {name: t.cpu().numpy() for name, t in self._learning().state.render_tensors().items()}
+        return {name: t.cpu().numpy() for name, t in self._at(at_step).state.render_tensors().items()}
 
-    def save(self, step_uri: str) -> ShardRecord:
+    def save(self, at_step: int, step_uri: str) -> ShardRecord:
         """Write this expert's shard of the checkpoint in `step_uri`."""
-        state = self._learning().state
+        state = self._at(at_step).state
         meta = {"expert": str(self._number), "step": str(state.step)}
         return write_shard(expert_file(step_uri, self._number), state.tensors(), meta)

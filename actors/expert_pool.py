@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import (
     ActorUnavailableError,
@@ -74,11 +75,6 @@ class ExpertPool:
         self._actors = {expert: self._start(expert) for expert in experts}
 
     @property
-    def threads(self) -> int:
-        """CPU threads of each expert."""
-        return self._threads
-
-    @property
     def step(self) -> int:
         """The step that the slowest expert has reached."""
         return min(self._step.values(), default=0)
@@ -111,11 +107,11 @@ class ExpertPool:
 
     def call(self, method: str, *args: Any) -> dict[int, Any]:
         """Results of a method of every expert, all standing at the pool's step."""
-        return self._call_all(lambda actor, _: getattr(actor, method).remote(*args))
+        return self._call_all(lambda actor, e: getattr(actor, method).remote(self._step[e], *args))
 
     def snapshots(self) -> dict[int, ray.ObjectRef]:
         """References to every expert's render tensors; the coordinator never holds them."""
-        return {expert: actor.snapshot.remote() for expert, actor in self._actors.items()}
+        return {e: actor.snapshot.remote(self._step[e]) for e, actor in self._actors.items()}
 
     def results(self, start: Callable[[], list[ray.ObjectRef]]) -> list[Any]:
         """Results of tasks that use the experts' snapshots, started again where one of them was lost."""
@@ -124,20 +120,25 @@ class ExpertPool:
                 return ray.get(start())
             except RayTaskError as error:
                 cause = cause_of(error)
-                if isinstance(cause, AnerfError):
-                    raise cause from None
-                if not isinstance(cause, RayActorError | ObjectLostError):
+                if not isinstance(cause, RayActorError | ObjectLostError | StepMismatch):
+                    if isinstance(cause, AnerfError):
+                        raise cause from None
                     raise
                 log.warning("a snapshot was lost (%s), taken again", cause)
             except (RayActorError, ObjectLostError) as error:
                 log.warning("a snapshot was lost (%s), taken again", error)
-            self.call("ready")
+            self.call("background")  # any call that names the step brings a restarted expert back to it
+
+    def mean_background(self) -> np.ndarray | None:
+        """Mean of the experts' backgrounds, where they have one."""
+        copies = [c for _, c in sorted(self.call("background").items()) if c is not None]
+        return np.asarray(sum(copies) / len(copies), dtype=np.float32) if copies else None
 
     def sync_background(self) -> None:
         """Give every expert the mean of their backgrounds."""
-        copies = [c for _, c in sorted(self.call("background").items()) if c is not None]
-        if copies:
-            self.call("set_background", sum(copies) / len(copies))
+        mean = self.mean_background()
+        if mean is not None:
+            self.call("set_background", mean)
 
     def stop(self) -> None:
         """End every expert's process."""

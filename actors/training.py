@@ -9,7 +9,7 @@ from typing import Any
 from tensorboardX import SummaryWriter
 
 from actors import settings
-from actors.checkpointing import Checkpoints, mean_background, stamp
+from actors.checkpointing import Checkpoints, stamp
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
 from actors.learning import learning_device, start_checkpoint
@@ -185,7 +185,7 @@ class TrainRun:
             folder=str(Path(self._dir) / "rendered") if last else None,
         )
         parts: list[list[ViewScore]] = pool.results(
-            lambda: request_scores(manifest, request, mean_background(pool), pool.snapshots())
+            lambda: request_scores(manifest, request, pool.mean_background(), pool.snapshots())
         )
         scores = sorted((score for part in parts for score in part), key=lambda s: (s.role, s.file))
         self._rows += [metric_row(score, manifest.step) for score in scores]
