@@ -13,9 +13,8 @@ from anerf.field.params import flight_code
 from anerf.geometry.rays import rays_from_pixels
 from anerf.partition.coverage import ExpertTiles
 from anerf.render.color import from_srgb
-from anerf.render.picture import c2w_in_learning_frame
 from anerf.scene.pixels import PixelStore
-from anerf.scene.scene import Scene
+from anerf.scene.scene import Scene, c2w_learning
 
 SURVEY_FLIGHT = "survey"  # the flight of the splits train and val
 
@@ -71,7 +70,7 @@ class RaySource:
         self.tile_xy = torch.from_numpy(np.stack([tiles.tile_x, tiles.tile_y], axis=1).astype(np.int64))
         self.surface_xy = torch.from_numpy(np.asarray(tiles.surface_xy, dtype=np.float64))
         frames = scene.frames
-        self._c2w = torch.stack([c2w_in_learning_frame(f.c2w, scene.origin, scene.scale) for f in frames])
+        self._c2w = torch.stack([torch.from_numpy(c2w_learning(scene, f)) for f in frames])
         self._size = torch.tensor([pixels.size(i) for i in range(len(frames))], dtype=torch.int64)
         cameras = [pixels.camera(i) for i in range(len(frames))]
         self._cameras = list(dict.fromkeys(cameras))

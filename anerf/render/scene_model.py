@@ -1,6 +1,6 @@
 """All experts of a checkpoint as one scene: rays are routed to experts and blended before compositing."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -67,10 +67,6 @@ class SceneModel:
                 f"flight {flight!r} is unknown to this checkpoint: it knows {', '.join(self.flights)}"
             )
         return flight_code(self.flights.index(flight))
-
-    def with_models(self, models: tuple[ExpertModel, ...]) -> "SceneModel":
-        """The same scene with other parameters."""
-        return replace(self, models=models)
 
 
 def scene_density(

@@ -54,20 +54,6 @@ def car(
     return parts
 
 
-def lorry(x: float, y: float, ground_m: float, yaw_deg: float, group: str = "") -> list[Solid]:
-    """A box lorry standing on its wheels."""
-    lot = Lot(x, y, 4.0, 1.25, yaw_deg)
-    cab = Skin(Material.CAR_PAINT, (0.75, 0.30, 0.10))
-    box = Skin(Material.PLAIN, (0.84, 0.84, 0.82))
-    return [
-        on_lot(lot, 0, 0, (3.9, 1.1, 0.45), ground_m, _TYRE, group=group),
-        on_lot(lot, -0.8, 0, (2.9, 1.25, 1.35), ground_m + 0.8, box, group=group),
-        on_lot(
-            lot, 3.1, 0, (0.9, 1.2, 1.0), ground_m + 0.6, (_GLASS, cab, cab), taper=(0.2, 0.05), group=group
-        ),
-    ]
-
-
 def overturned_lorry(x: float, y: float, ground_m: float, yaw_deg: float, group: str = "") -> list[Solid]:
     """A box lorry on its side, wheels facing sideways."""
     box = Skin(Material.PLAIN, (0.80, 0.78, 0.72))
