@@ -76,7 +76,8 @@ def intersect_aabb(
     lies behind it, gets `t_near == t_far == 0`; every hit has `t_far > t_near`.
     """
     lo, hi = rays_o.new_tensor(aabb.lo), rays_o.new_tensor(aabb.hi)
-    parallel = rays_d == 0
+    # Below the smallest normal number 1 / d overflows, and 0 * inf would lose a ray that runs in a face.
+    parallel = rays_d.abs() < torch.finfo(rays_d.dtype).tiny
     inverse = 1.0 / torch.where(parallel, torch.ones_like(rays_d), rays_d)
     t_lo, t_hi = (lo - rays_o) * inverse, (hi - rays_o) * inverse
     # A ray that runs along a slab never crosses its planes: it is inside for all t, or for none.
