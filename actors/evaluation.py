@@ -15,6 +15,7 @@ from actors.learning import learning_device
 from anerf.checkpoint.load import expert_box, field_setting, load_background, load_expert_model, scene_model
 from anerf.checkpoint.manifest import Manifest
 from anerf.errors import BackendError
+from anerf.field.threads import use_threads
 from anerf.learn.evaluate import ScoredView, ViewScore, score_view
 from anerf.learn.lpips import Lpips
 from anerf.learn.state import field_params, restore_density
@@ -85,7 +86,7 @@ def _score_views(
     order: list[int],
     *snapshots: Snapshot,
 ) -> list[ViewScore]:
-    torch.set_num_threads(1)
+    use_threads(1)
     device = learning_device()
     spec, setting = field_setting(manifest, device)
     fresh = dict(zip(order, snapshots, strict=True))

@@ -14,6 +14,7 @@ from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import expert_file
 from anerf.checkpoint.shards import write_shard
 from anerf.errors import AnerfError
+from anerf.field.threads import use_threads
 from anerf.learn.expert import StretchReport
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class ExpertActor:
 
     def __init__(self, job_dir: str, expert: int, threads: int) -> None:
         logs.of_job(Path(job_dir), expert)
-        torch.set_num_threads(threads)
+        use_threads(threads)
         self._job_dir = job_dir
         self._number = expert
         self._loaded: Learning | None = None

@@ -84,14 +84,14 @@ def _training(job: TrainJob, job_dir: str, expert: int) -> Expert:
     start = start_checkpoint(job, job_dir)
     if start is None:
         spec = settings.field_spec(job)
-        setting = settings.new_setting(spec, scene.scale, device)
+        setting = settings.new_setting(job, spec, scene.scale, device)
         box = settings.partition_box(scene, partition, expert)
         density = fresh_density(scene, box, torch.e**setting.scale.log_bias)
         generator = step_generator(job.seed, expert, 0, "init")
         state = new_state(spec, setting.layout, density, box, generator)
     else:
         manifest = read_manifest(start)
-        spec, setting = field_setting(manifest, device)
+        spec, setting = field_setting(manifest, device, settings.backend_name(job))
         tensors = read_shard(start, manifest.shards[expert])
         state = restore_state(
             tensors, setting.layout, expert_box(manifest, expert), f"{start}, expert {expert}"
@@ -115,7 +115,7 @@ def _adapting(job: EvalJob, expert: int) -> Adapter:
     scene = load_scene(job.scene_path())
     partition = settings.checkpoint_partition(scene, manifest)
     device = learning_device()
-    spec, setting = field_setting(manifest, device)
+    spec, setting = field_setting(manifest, device, settings.backend_name(job))
     pixels = open_pixels(scene, job.downscale)
     batch = adaptation_batch(scene, job)
     flights = flights_with(manifest.flights, batch)

@@ -15,7 +15,8 @@ from anerf.learn.algorithms import OuterSettings
 from anerf.learn.objective import Learner
 from anerf.learn.optimiser import FisherDamping, Rates
 from anerf.partition.regions import Partition, load_partition
-from anerf.render.expert import FieldSetting, Sampling
+from anerf.render.expert import FieldSetting
+from anerf.render.samples import Sampling
 from anerf.scene.scene import Scene
 
 WARMUP_STEPS = 20
@@ -52,9 +53,17 @@ def field_spec(job: TrainJob) -> FieldSpec:
     )
 
 
-def new_setting(spec: FieldSpec, scale_m: float, device: torch.device) -> FieldSetting:
+def backend_name(job: TrainJob | EvalJob) -> str:
+    """The backend to learn with: maml needs the one that is differentiable twice."""
+    if job.backend == "auto" and isinstance(job, TrainJob) and job.algo == "maml":
+        return "torch"
+    return job.backend
+
+
+def new_setting(job: TrainJob, spec: FieldSpec, scale_m: float, device: torch.device) -> FieldSetting:
     """Backend, layout and density scale of a fresh field."""
-    return FieldSetting(choose_backend("auto", device), spec.layout(), spec.density_scale(scale_m))
+    backend = choose_backend(backend_name(job), device)
+    return FieldSetting(backend, spec.layout(), spec.density_scale(scale_m))
 
 
 def learner(job: TrainJob | EvalJob, spec: FieldSpec, setting: FieldSetting, scale_m: float) -> Learner:

@@ -100,7 +100,7 @@ class TrainRun:
         device = learning_device()
         if start is None:
             spec = settings.field_spec(self._job)
-            setting = settings.new_setting(spec, scene.scale, device)
+            setting = settings.new_setting(self._job, spec, scene.scale, device)
             return stamp(self._job, scene, partition, spec, setting.layout, (SURVEY_FLIGHT,))
         manifest = read_manifest(start)
         if manifest.step > self._job.outer_steps:

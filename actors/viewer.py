@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 
 from anerf import logs
 from anerf.checkpoint.load import load_scene_model
 from anerf.errors import JobCancelled, JobError, StackError
+from anerf.field.threads import use_threads
 from anerf.jobs.folder import read_accepted_job
 from anerf.jobs.spec import ViewJob
 from anerf.viewer.scene_viewer import SceneViewer
@@ -45,7 +45,7 @@ class ViewerActor:
         job = accepted.job
         if not isinstance(job, ViewJob) or job.checkpoint_path is None:
             raise JobError(f"a {job.op} job has no view: it is run by the coordinator")
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+        use_threads((os.cpu_count() or 1) // 2)
         model = load_scene_model(job.checkpoint_path, job.prefix)
         samples = min(job.ray_samples, MOST_SAMPLES)
         try:

@@ -30,14 +30,13 @@ class RenderDeployment:
 
     def __init__(self, out_root: str) -> None:
         # Here, because the process that starts the endpoint needs no torch.
-        import torch
-
+        from anerf.field.threads import n_threads, use_threads
         from serve_apps.service import RenderService
 
         share = ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0)
-        torch.set_num_threads(max(1, int(share)))
+        use_threads(int(share))
         self._service = RenderService(Path(out_root))
-        _log.info("rendering checkpoints below %s with %d threads", out_root, torch.get_num_threads())
+        _log.info("rendering checkpoints below %s with %d threads", out_root, n_threads())
 
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """Called by Serve once the replica stands."""

@@ -2,13 +2,17 @@
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
+import torch
 
+from anerf.errors import BackendError
+from anerf.field import library
+from anerf.field.kernels.variants import machine_variants
 from anerf.partition.build import grid_partition
 from anerf.scene.made.survey import make_survey
 from anerf.scene.prepare import prepare_scene
@@ -35,6 +39,29 @@ def shared_data() -> Path:
             f"no real survey data at {SHARED}: put the drz and caliterra folders under {SHARED / 'data'}"
         )
     return SHARED
+
+
+@pytest.fixture(params=[variant.name for variant in machine_variants()])
+def kernel_variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Each variant of the kernels that runs on this machine, taken for the test; the name."""
+    monkeypatch.setenv(library.CHOICE, request.param)
+    library.kernels.cache_clear()
+    try:
+        library.kernels()
+    except BackendError as error:
+        pytest.skip(f"no kernels {request.param} here: {error}")
+    else:
+        yield request.param
+    finally:
+        library.kernels.cache_clear()
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Sets how many threads torch and our kernels take, until the test's end."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

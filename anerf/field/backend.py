@@ -2,16 +2,18 @@
 
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int32
 from torch import Tensor
 
 from anerf.errors import BackendError
-from anerf.field import torch_field
-from anerf.field.layout import FieldLayout
+from anerf.field import cpu_field, torch_field
+from anerf.field.layout import FieldLayout, MlpLayout
+from anerf.field.library import kernels
 from anerf.field.params import FieldParams
 
 log = logging.getLogger(__name__)
@@ -37,6 +39,18 @@ class FieldBackend(Protocol):
 
     name: str
 
+    def ray_features(
+        self, dirs: Float[Tensor, "r 3"], code: Float[Tensor, "r k"], layout: FieldLayout
+    ) -> Float[Tensor, "r w"]:
+        """What the colour network learns of each ray: its encoded direction, then its flight code."""
+        ...
+
+    def background(
+        self, dirs: Float[Tensor, "r 3"], params: Float[Tensor, " p"], layout: MlpLayout
+    ) -> Float[Tensor, "r 3"]:
+        """Colour that the background head sees in each direction."""
+        ...
+
     def density(
         self, x: Float[Tensor, "n 3"], params: FieldParams, layout: FieldLayout, scale: DensityScale
     ) -> Float[Tensor, " n"]:
@@ -46,13 +60,13 @@ class FieldBackend(Protocol):
     def query(
         self,
         x: Float[Tensor, "n 3"],
-        dirs: Float[Tensor, "n 3"],
-        code: Float[Tensor, "n k"],
+        ray_features: Float[Tensor, "r w"],
+        ray_index: Int32[Tensor, " n"],
         params: FieldParams,
         layout: FieldLayout,
         scale: DensityScale,
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
-        """Colour and density."""
+        """Colour and density of samples; `ray_index` tells whose of the `ray_features` each one has."""
         ...
 
 
@@ -60,6 +74,18 @@ class TorchBackend:
     """Plain autograd on any device, twice differentiable."""
 
     name = "torch"
+
+    def ray_features(
+        self, dirs: Float[Tensor, "r 3"], code: Float[Tensor, "r k"], layout: FieldLayout
+    ) -> Float[Tensor, "r w"]:
+        """See `FieldBackend.ray_features`."""
+        return torch_field.ray_features(dirs, code, layout)
+
+    def background(
+        self, dirs: Float[Tensor, "r 3"], params: Float[Tensor, " p"], layout: MlpLayout
+    ) -> Float[Tensor, "r 3"]:
+        """See `FieldBackend.background`."""
+        return torch_field.background(dirs, params, layout)
 
     def density(
         self, x: Float[Tensor, "n 3"], params: FieldParams, layout: FieldLayout, scale: DensityScale
@@ -70,28 +96,86 @@ class TorchBackend:
     def query(
         self,
         x: Float[Tensor, "n 3"],
-        dirs: Float[Tensor, "n 3"],
-        code: Float[Tensor, "n k"],
+        ray_features: Float[Tensor, "r w"],
+        ray_index: Int32[Tensor, " n"],
         params: FieldParams,
         layout: FieldLayout,
         scale: DensityScale,
     ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
         """See `FieldBackend.query`."""
         sigma, geometry = torch_field.density(x, params, layout, scale.log_bias, scale.log_cap)
-        return torch_field.color(geometry, dirs, code, params, layout), sigma
+        return torch_field.color(geometry, ray_features, ray_index, params, layout), sigma
 
 
-_BACKENDS: dict[str, type[FieldBackend]] = {"torch": TorchBackend}
+class CpuBackend:
+    """Our own kernels on the CPU, differentiable once.
+
+    Raises:
+        BackendError: at once, if the kernels are not built.
+    """
+
+    name = "cpu"
+
+    def __init__(self) -> None:
+        kernels()
+
+    def ray_features(
+        self, dirs: Float[Tensor, "r 3"], code: Float[Tensor, "r k"], layout: FieldLayout
+    ) -> Float[Tensor, "r w"]:
+        """See `FieldBackend.ray_features`."""
+        return cpu_field.ray_features(dirs, code, layout)
+
+    def background(
+        self, dirs: Float[Tensor, "r 3"], params: Float[Tensor, " p"], layout: MlpLayout
+    ) -> Float[Tensor, "r 3"]:
+        """See `FieldBackend.background`."""
+        return cpu_field.background(dirs, params, layout)
+
+    def density(
+        self, x: Float[Tensor, "n 3"], params: FieldParams, layout: FieldLayout, scale: DensityScale
+    ) -> Float[Tensor, " n"]:
+        """See `FieldBackend.density`."""
+        return cpu_field.density(x, params, layout, scale.log_bias, scale.log_cap)
+
+    def query(
+        self,
+        x: Float[Tensor, "n 3"],
+        ray_features: Float[Tensor, "r w"],
+        ray_index: Int32[Tensor, " n"],
+        params: FieldParams,
+        layout: FieldLayout,
+        scale: DensityScale,
+    ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
+        """See `FieldBackend.query`."""
+        return cpu_field.query(
+            x, ray_features, ray_index, params, layout, scale.log_bias, scale.log_cap
+        )  # fmt: skip
+
+
+def _tcnn() -> FieldBackend:
+    from anerf.field.tcnn_field import TcnnBackend  # needs DensityScale from here
+
+    return TcnnBackend()
+
+
+_BACKENDS: dict[str, Callable[[], FieldBackend]] = {"cpu": CpuBackend, "torch": TorchBackend, "tcnn": _tcnn}
 
 
 def choose_backend(name: str, device: torch.device) -> FieldBackend:
-    """The backend of that name; `auto` takes the best one for the device.
+    """The backend of that name; `auto` takes our kernels on a CPU and torch on a GPU.
+
+    tinycudann computes in half precision and must be built by hand, so it is taken by name only.
 
     Raises:
-        BackendError: if no backend of that name exists here.
+        BackendError: if no backend of that name exists, or it cannot be used here; the remedy is named.
     """
-    chosen = "torch" if name == "auto" else name
+    chosen = ("cpu" if device.type == "cpu" else "torch") if name == "auto" else name
     if chosen not in _BACKENDS:
         raise BackendError(f"field backend {name!r} does not exist: use 'auto' or one of {sorted(_BACKENDS)}")
+    if chosen == "cpu" and device.type != "cpu":
+        raise BackendError(
+            f"field backend 'cpu' computes on CPUs, not on {device}: use 'auto', 'torch' or 'tcnn'"
+        )
+    backend = _BACKENDS[chosen]()
     log.info("field backend %s on %s", chosen, device)
-    return _BACKENDS[chosen]()
+    return backend

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
@@ -10,21 +10,28 @@ from torch import Tensor
 
 from anerf.errors import CheckpointError
 from anerf.field.layout import FLIGHT_CODE_DIM, FieldLayout, MlpLayout
+from anerf.field.touched import TouchedGradient
 
+NAMES = ("grid", "sigma_mlp", "color_mlp")
 GRID_INIT = 1e-4  # tiny-cuda-nn's uniform range of the table
 
 
 @dataclass(frozen=True)
 class FieldParams:
-    """Flat parameter vectors in tiny-cuda-nn's order; fast weights are just another of these."""
+    """Flat parameter vectors in tiny-cuda-nn's order; fast weights are just another of these.
+
+    `touched` is where the cpu backend adds the grid's gradient, for an optimiser that visits only what a
+    batch touched; without it the gradient goes through autograd, as long as the table.
+    """
 
     grid: Float[Tensor, " g"]
     sigma_mlp: Float[Tensor, " s"]
     color_mlp: Float[Tensor, " c"]
+    touched: TouchedGradient | None = field(default=None, kw_only=True)
 
     def items(self) -> Iterator[tuple[str, Tensor]]:
         """Name and tensor of each vector."""
-        return ((f.name, getattr(self, f.name)) for f in fields(self))
+        return zip(NAMES, self.tensors(), strict=True)
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor]:
         """The vectors in declaration order."""

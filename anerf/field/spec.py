@@ -6,6 +6,7 @@ from typing import Any, Self
 from anerf.errors import CheckpointError
 from anerf.field.backend import DensityScale
 from anerf.field.layout import (
+    BACKGROUND_SH_DEGREE,
     FieldLayout,
     MlpLayout,
     field_layout,
@@ -13,8 +14,6 @@ from anerf.field.layout import (
     grid_layout_from_scales,
     growth_between,
 )
-
-BACKGROUND_SH_DEGREE = 4
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,8 @@ class JobFields(BaseModel):
     prefix: Annotated[str, BeforeValidator(_checkpoint_prefix)] = "best"
     use_stored_args: bool = False
     devices: Annotated[tuple[int, ...] | None, BeforeValidator(_devices)] = None
+    backend: Literal["auto", "cpu", "torch", "tcnn"] = "auto"
+    """What computes the field while it learns: `auto` takes our kernels on a CPU and torch on a GPU."""
     max_attempts: Annotated[Int, Field(ge=1, le=100)] = 3
 
     _ignored: tuple[str, ...] = PrivateAttr(default=())
@@ -252,6 +254,11 @@ class TrainJob(JobFields, OptimizerFields):
             raise ValueError(
                 f"`base_resolution` is {self.base_resolution}, give at most "
                 f"`max_resolution`, {self.max_resolution}"
+            )
+        if self.algo == "maml" and self.backend in ("cpu", "tcnn"):
+            raise ValueError(
+                f"`backend` is '{self.backend}', which has no second derivative, and `algo` maml needs one,"
+                " give torch or auto, or fomaml"
             )
         return self
 

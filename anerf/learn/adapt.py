@@ -18,6 +18,7 @@ from anerf.learn.rays import RayBatch, RaySource, step_generator
 from anerf.learn.state import ExpertState
 from anerf.render.background import background_color
 from anerf.render.expert import draw_samples, render_samples
+from anerf.render.guide import Guide
 
 STALE_CELL_M = 4.0
 STALE_RATIO = 3.0
@@ -44,8 +45,11 @@ def ray_errors(
     for start in range(0, len(batch.rays_o), PROBE_CHUNK):
         part = slice(start, start + PROBE_CHUNK)
         rays_d = batch.rays_d[part]
-        samples = draw_samples(expert, batch.rays_o[part], rays_d, learner.sampling, generator)
-        behind = background_color(learner.spec, state.background, rays_d)
+        guide = Guide.of_expert(expert.box, expert.grid)
+        samples = draw_samples(
+            guide, learner.setting, batch.rays_o[part], rays_d, learner.sampling, generator
+        )
+        behind = background_color(learner.setting.backend, learner.spec, state.background, rays_d)
         seen, _ = render_samples(expert, learner.setting, samples, rays_d, batch.code[part], behind)
         errors.append(((seen.rgb - batch.rgb[part]) ** 2).mean(1) * batch.weight[part])
     return torch.cat(errors)
@@ -116,6 +120,8 @@ class Adapter:
             for name, m in state.moments.items()
         }
         state.step = 0
+        if learner.setting.on_kernels:
+            state.track_touched()
         self.replayed = None if old_rays is None else self._tiles_to_replay(old_rays)
 
     def _tiles_to_replay(self, old_rays: RaySource) -> Int[Tensor, " t"]:
@@ -146,7 +152,7 @@ class Adapter:
             loss = batch_loss(self.learner, self.state, batch, generator)
             grads = grads_of(loss, self.state)
             grads.pop("background", None)  # shared by experts that the flight may not touch
-            self.state.apply(grads, self.rates, self.learner.optimizer, self.learner.setting.layout)
+            self.state.apply(grads, self.rates, self.learner.optimizer)
             self.state.step += 1
             loss_value = float(loss.detach())
             n_rays += len(batch.rays_o)

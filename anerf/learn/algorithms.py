@@ -4,14 +4,13 @@ Finn et al. 2017 (MAML and its first-order variant), Nichol et al. 2018 (Reptile
 the expert's region; its support and query rays come from different photographs.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from anerf.errors import BackendError
-from anerf.field.params import FieldParams
+from anerf.learn.fast_weights import FastWeights
 from anerf.learn.objective import Learner, batch_loss, grads_of
 from anerf.learn.optimiser import FisherDamping, Rates
 from anerf.learn.rays import RayBatch, RaySource
@@ -63,7 +62,7 @@ def outer_step(
         result = StepResult(float(loss.detach()), settings.rays_per_step)
     else:
         grads, result = _meta_gradient(learner, settings, state, rays, cells, generator)
-    state.apply(grads, rates, learner.optimizer, learner.setting.layout, fisher)
+    state.apply(grads, rates, learner.optimizer, fisher)
     state.step += 1
     return result
 
@@ -88,61 +87,54 @@ def _meta_gradient(
         task = cells.draw(generator)
         support = rays.draw(settings.support_rays, generator, task.support).to(device)
         query = rays.draw(settings.query_rays, generator, task.query).to(device)
-        if settings.algo == "maml":
-            fast = adapted(learner, settings, state, support, generator, second_order=True)
-            loss = batch_loss(learner, state, query, generator, fast)
-            grads = grads_of(loss, state)
-        elif settings.algo == "fomaml":
-            fast = adapted(learner, settings, state, support, generator)
-            loss = batch_loss(learner, state, query, generator, fast)
-            grads = grads_of(loss, state, fast)
-        else:
-            fast = adapted(learner, settings, state, support, generator)
-            loss, grads = _reptile_gradient(learner, settings, state, fast, query, generator)
-        loss_sum += float(loss.detach())
+        with FastWeights(state.params, state.scratch, second_order=settings.algo == "maml") as fast:
+            inner_steps(learner, settings, state, fast, support, generator)
+            loss, grads = _task_gradient(learner, settings, state, fast, query, generator)
+        loss_sum += loss
         for name, grad in grads.items():
-            share = grad / settings.batch_size
-            total[name] = total[name] + share if name in total else share
+            total[name] = total[name] + grad if name in total else grad
     rays_seen = settings.batch_size * (settings.support_rays * settings.inner_iter + settings.query_rays)
     return total, StepResult(loss_sum / settings.batch_size, rays_seen)
 
 
-def adapted(
+def inner_steps(
     learner: Learner,
     settings: OuterSettings,
     state: ExpertState,
+    fast: FastWeights,
     support: RayBatch,
     generator: torch.Generator,
-    second_order: bool = False,
-) -> FieldParams:
-    """Fast weights after `inner_iter` SGD steps on the support rays: `phi <- phi - inner_lr grad L(phi)`."""
-    fast = state.params if second_order else state.params.detached()
+) -> None:
+    """`inner_iter` SGD steps of the fast weights on a task's support rays."""
     for _ in range(settings.inner_iter):
-        loss = batch_loss(learner, state, support, generator, fast, update_density=False)
-        grads = torch.autograd.grad(loss, fast.tensors(), create_graph=second_order)
-        stepped = [p - settings.inner_lr * g for p, g in zip(fast.tensors(), grads, strict=True)]
-        fast = FieldParams(*stepped) if second_order else FieldParams(*stepped).detached()
-    return fast
+        loss = batch_loss(learner, state, support, generator, fast.params, update_density=False)
+        fast.step(loss, settings.inner_lr)
 
 
-def _reptile_gradient(
+def _task_gradient(
     learner: Learner,
     settings: OuterSettings,
     state: ExpertState,
-    fast: FieldParams,
+    fast: FastWeights,
     query: RayBatch,
     generator: torch.Generator,
-) -> tuple[Tensor, Mapping[str, Tensor]]:
-    """`(theta - phi) / (inner_lr inner_iter)` as the gradient that the outer optimiser sees.
+) -> tuple[float, dict[str, Tensor]]:
+    """A task's query loss, and its share (one of `batch_size`) of the step's gradient.
 
-    The query loss is only reported; the background head learns from it, since phi leaves it alone.
+    FOMAML takes the query loss' gradient at the fast weights, MAML through the inner steps. Reptile takes
+    `(theta - phi) / (inner_lr inner_iter)`; its query loss is only reported, but the background head learns
+    from it, since phi leaves it alone.
     """
-    loss = batch_loss(learner, state, query, generator, fast)
-    grads: dict[str, Tensor] = {}
-    if state.background is not None:
-        (background_grad,) = torch.autograd.grad(loss, [state.background])
-        grads["background"] = background_grad
-    scale = 1.0 / (settings.inner_lr * settings.inner_iter)
-    for (name, slow), (_, quick) in zip(state.params.items(), fast.items(), strict=True):
-        grads[name] = (slow.detach() - quick.detach()) * scale
-    return loss, grads
+    share = 1.0 / settings.batch_size
+    if settings.algo == "reptile":
+        loss = batch_loss(learner, state, query, generator, fast.params)
+        grads = {}
+        if state.background is not None:
+            (background,) = torch.autograd.grad(loss * share, [state.background])
+            grads["background"] = background
+        grads |= fast.way_back(share / (settings.inner_lr * settings.inner_iter))
+    else:
+        params = fast.for_query()
+        loss = batch_loss(learner, state, query, generator, params)
+        grads = grads_of(loss * share, state, None if settings.algo == "maml" else params)
+    return float(loss.detach()), grads

@@ -49,6 +49,8 @@ class Expert:
         self.rays = rays
         self.fisher = fisher
         self.cells = TaskCells(rays, cell_dim)
+        if learner.setting.on_kernels and fisher is None:  # the Fisher estimate needs every value's gradient
+            state.track_touched()
 
     @property
     def step(self) -> int:

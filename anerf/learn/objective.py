@@ -11,7 +11,9 @@ from anerf.field.spec import FieldSpec
 from anerf.learn.rays import RayBatch
 from anerf.learn.state import ExpertState
 from anerf.render.background import training_background
-from anerf.render.expert import FieldSetting, Sampling, draw_samples, render_samples
+from anerf.render.expert import FieldSetting, draw_samples, render_samples
+from anerf.render.guide import Guide
+from anerf.render.samples import Sampling
 
 
 @dataclass(frozen=True)
@@ -44,23 +46,25 @@ def batch_loss(
 
     Densities that were evaluated anyway refresh the density grid.
     """
-    expert = state.model(params)
+    expert, setting = state.model(params), learner.setting
     background = state.background if background is None else background
-    samples = draw_samples(expert, batch.rays_o, batch.rays_d, learner.sampling, generator)
-    behind = training_background(learner.spec, background, batch.rays_d, generator)
-    seen, sigma = render_samples(expert, learner.setting, samples, batch.rays_d, batch.code, behind)
+    guide = Guide.of_expert(expert.box, expert.grid)
+    samples = draw_samples(guide, setting, batch.rays_o, batch.rays_d, learner.sampling, generator)
+    behind = training_background(setting.backend, learner.spec, background, batch.rays_d, generator)
+    seen, sigma = render_samples(expert, setting, samples, batch.rays_d, batch.code, behind)
     if update_density:
-        with torch.no_grad():
-            real = (samples.t_ends > samples.t_starts).reshape(-1)
-            sigma_max = 2 * torch.e**learner.setting.scale.log_cap
-            state.density.update(samples.x.reshape(-1, 3)[real], sigma.detach().reshape(-1)[real], sigma_max)
+        sigma_max = 2 * torch.e**setting.scale.log_cap
+        setting.rays.update_density(state.density, samples.x, sigma.detach(), sigma_max)
     return weighted_mse(seen.rgb, batch.rgb, batch.weight)
 
 
 def grads_of(
     loss: Float[Tensor, ""], state: ExpertState, params: FieldParams | None = None
 ) -> dict[str, Tensor]:
-    """Gradients of a loss with respect to the parameters (or to fast ones) and the background, by name."""
+    """Gradients of a loss with respect to the parameters (or to fast ones) and the background, by name.
+
+    The grid's is missing where the parameters have a `touched` gradient: it was added there.
+    """
     named = dict((params or state.params).items())
     if state.background is not None:
         named["background"] = state.background

@@ -1,6 +1,6 @@
-"""Adam, AdamW and SGD over flat vectors; table rows that a batch did not touch stay as they are.
+"""Adam, AdamW and SGD over flat vectors; values of the table that a batch did not touch stay as they are.
 
-Dense Adam moves every row of the table at every step on its old momentum; here only rows with a gradient
+Dense Adam moves every value of the table at every step on its old momentum; here only values with a gradient
 move, as in tiny-cuda-nn. Kingma & Ba 2015; Loshchilov & Hutter 2019 for the decoupled decay.
 """
 
@@ -9,6 +9,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from anerf.field.native import call, checked_in_place
+from anerf.field.threads import n_threads
+from anerf.field.touched import TouchedGradient
 
 BETA1 = 0.9
 BETA2 = 0.99
@@ -61,26 +65,57 @@ def step_dense(
 
 
 @torch.no_grad()
-def step_rows(
-    kind: str,
-    table: Float[Tensor, " p"],
-    grad: Float[Tensor, " p"],
-    moments: Moments,
-    rate: float,
-    row: int,
+def step_sparse(
+    kind: str, table: Float[Tensor, " p"], grad: Float[Tensor, " p"], moments: Moments, rate: float
 ) -> None:
-    """One step in place on the table's rows (of `row` floats) that have a gradient."""
+    """One step in place on those of the table's values that have a gradient."""
     moments.steps += 1
     if kind == "sgd":
         table.sub_(grad, alpha=rate)
         return
-    grads = grad.view(-1, row)
-    touched = (grads != 0).any(dim=1).nonzero()[:, 0]
-    firsts, seconds = moments.first.view(-1, row), moments.second.view(-1, row)
-    first, second, delta = _adam_delta(grads[touched], firsts[touched], seconds[touched], moments.steps, rate)
-    firsts[touched] = first
-    seconds[touched] = second
-    table.view(-1, row).index_add_(0, touched, delta, alpha=-1)
+    moved = grad.nonzero()[:, 0]
+    first, second, delta = _adam_delta(
+        grad[moved], moments.first[moved], moments.second[moved], moments.steps, rate
+    )
+    moments.first[moved] = first
+    moments.second[moved] = second
+    table.index_add_(0, moved, delta, alpha=-1)
+
+
+@torch.no_grad()
+def step_touched(
+    kind: str, table: Float[Tensor, " p"], touched: TouchedGradient, moments: Moments, rate: float
+) -> None:
+    """As `step_sparse`, by a kernel that visits only touched lines and clears their gradient."""
+    if kind == "sgd":
+        sgd_touched(table, touched, rate)
+        moments.steps += 1
+        return
+    n = table.numel()
+    touched.check(n)
+    vectors = {"grid": table, "moments.first": moments.first, "moments.second": moments.second}
+    values, first, second = (checked_in_place(name, vector, (n,)) for name, vector in vectors.items())
+    moments.steps += 1
+    call(
+        "anerf_adam_touched", n_threads(), len(touched.marks), touched.marks, values, touched.values, first,
+        second, rate / (1 - BETA1**moments.steps), 1 / (1 - BETA2**moments.steps), BETA1, BETA2, EPSILON,
+    )  # fmt: skip
+
+
+@torch.no_grad()
+def sgd_touched(table: Float[Tensor, " p"], touched: TouchedGradient, rate: float) -> None:
+    """`table -= rate gradient` on touched lines, whose gradient is cleared."""
+    touched.check(table.numel())
+    values = checked_in_place("grid", table, (table.numel(),))
+    call(
+        "anerf_sgd_touched",
+        n_threads(),
+        len(touched.marks),
+        touched.marks,
+        values,
+        touched.values,
+        float(rate),
+    )
 
 
 @dataclass(frozen=True)

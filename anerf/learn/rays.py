@@ -10,9 +10,9 @@ from torch import Tensor
 
 from anerf.errors import SceneError
 from anerf.field.params import flight_code
-from anerf.geometry.rays import rays_from_pixels
 from anerf.partition.coverage import ExpertTiles
 from anerf.render.color import from_srgb
+from anerf.render.cpu_rays import camera_rays
 from anerf.scene.pixels import PixelStore
 from anerf.scene.scene import Scene, c2w_learning
 
@@ -74,7 +74,7 @@ class RaySource:
         self._size = torch.tensor([pixels.size(i) for i in range(len(frames))], dtype=torch.int64)
         cameras = [pixels.camera(i) for i in range(len(frames))]
         self._cameras = list(dict.fromkeys(cameras))
-        self._camera_of = torch.tensor([self._cameras.index(camera) for camera in cameras])
+        self._camera_of = torch.tensor([self._cameras.index(camera) for camera in cameras], dtype=torch.int32)
         codes = {flight: flight_code(i) for i, flight in enumerate(flights)}
         unknown = {flight_of(frames[i].split) for i in self.frame.unique().tolist()} - set(codes)
         if unknown:
@@ -105,18 +105,8 @@ class RaySource:
         numpy_index = (frame.numpy(), xy[:, 0].numpy(), xy[:, 1].numpy())
         colors = torch.from_numpy(self._pixels.gather(*numpy_index)).float() / 255
         weight = torch.from_numpy(self._pixels.gather_mask(*numpy_index)).float()
-        rays_o, rays_d = self._rays(frame, xy.float() + 0.5)
+        rays_o, rays_d = camera_rays(self._cameras, self._camera_of, self._c2w, frame.int(), xy.float() + 0.5)
         return RayBatch(rays_o, rays_d, from_srgb(colors, self._color_space), weight, self._code[frame], tile)
-
-    def _rays(self, frame: Int[Tensor, " n"], xy: Float[Tensor, "n 2"]) -> tuple[Tensor, Tensor]:
-        if len(self._cameras) == 1:
-            return rays_from_pixels(self._cameras[0], self._c2w[frame], xy)
-        rays_o, rays_d = torch.empty(len(frame), 3), torch.empty(len(frame), 3)
-        for i, camera in enumerate(self._cameras):
-            mine = (self._camera_of[frame] == i).nonzero()[:, 0]
-            if len(mine):
-                rays_o[mine], rays_d[mine] = rays_from_pixels(camera, self._c2w[frame[mine]], xy[mine])
-        return rays_o, rays_d
 
 
 def step_generator(seed: int, expert: int, step: int, purpose: str) -> torch.Generator:

@@ -1,7 +1,7 @@
 """Everything that one expert has learned: what a checkpoint shard holds and a resumed job needs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -9,14 +9,13 @@ from torch import Tensor
 
 from anerf.errors import CheckpointError
 from anerf.field.layout import FieldLayout
-from anerf.field.params import FieldParams, check_params, init_field, init_mlp
+from anerf.field.params import NAMES, FieldParams, check_params, init_field, init_mlp
 from anerf.field.spec import FieldSpec
+from anerf.field.touched import TouchedGradient
 from anerf.geometry.boxes import Aabb
-from anerf.learn.optimiser import FisherDamping, Moments, Rates, step_dense, step_rows
+from anerf.learn.optimiser import FisherDamping, Moments, Rates, step_dense, step_sparse, step_touched
 from anerf.render.density_grid import DensityGrid
 from anerf.render.expert import ExpertModel
-
-NAMES = ("grid", "sigma_mlp", "color_mlp")
 
 
 @dataclass
@@ -30,6 +29,8 @@ class ExpertState:
     box: Aabb
     step: int = 0
     fisher: dict[str, Tensor] = field(default_factory=dict)
+    scratch: TouchedGradient | None = None
+    """Of inner loops; clean between steps, as `params.touched` is, so neither is saved."""
 
     def to(self, device: torch.device) -> "ExpertState":
         """The same state on another device, its parameters ready to be learned."""
@@ -54,10 +55,12 @@ class ExpertState:
         grads: Mapping[str, Tensor],
         rates: Rates,
         kind: str,
-        layout: FieldLayout,
         fisher: FisherDamping | None = None,
     ) -> None:
-        """One outer step in place; names without a gradient stay."""
+        """One outer step in place; names without a gradient stay.
+
+        The grid's gradient is taken from `params.touched` where that is there.
+        """
         factor = rates.factor(self.step)
         rate_of = {
             "grid": rates.grid,
@@ -71,9 +74,17 @@ class ExpertState:
             target = self.background if name == "background" else getattr(self.params, name)
             assert target is not None
             if name == "grid":
-                step_rows(kind, target, grad, self.moments[name], rate, layout.grid.n_features)
+                step_sparse(kind, target, grad, self.moments[name], rate)
             else:
                 step_dense(kind, target, grad, self.moments[name], rate)
+        if self.params.touched is not None:
+            grid, touched = self.params.grid, self.params.touched
+            step_touched(kind, grid, touched, self.moments["grid"], rates.grid * factor)
+
+    def track_touched(self) -> None:
+        """From now on, let kernels note which lines of the table a batch touches; see `touched`."""
+        self.params = replace(self.params, touched=TouchedGradient.of(self.params.grid))
+        self.scratch = TouchedGradient.of(self.params.grid)
 
     @torch.no_grad()
     def set_background(self, shared: Float[Tensor, " b"]) -> None:

@@ -5,7 +5,7 @@ With margin 1 that is the nearest expert alone: the Voronoi diagram of the centr
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -29,6 +29,13 @@ def routing_weights(
     # A point on a centroid is that expert's; the floor keeps its infinite weight finite.
     inverse = squared.clamp(min=torch.finfo(squared.dtype).tiny).rsqrt() * support
     return inverse / inverse.sum(dim=-1, keepdim=True)
+
+
+def nearest_centroid(
+    xyz: Float[Tensor, "n 3"], centroids: Float[Tensor, "e 3"], dims: int
+) -> Int64[Tensor, " n"]:
+    """The expert whose Voronoi cell holds each point; of several nearest ones, the first."""
+    return _squared_distances(xyz, centroids, dims).argmin(dim=-1)
 
 
 def _squared_distances(xyz: Tensor, centroids: Tensor, dims: int) -> Float[Tensor, "n e"]:

@@ -9,12 +9,17 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Composite:
-    """What a batch of rays sees; `depth` in the unit of t, `weights` of each sample."""
+    """What a batch of rays sees; `depth` in the unit of t, `weights`: each sample's share of its ray."""
 
     rgb: Float[Tensor, "r 3"]
     depth: Float[Tensor, " r"]
     opacity: Float[Tensor, " r"]
-    weights: Float[Tensor, "r k"]
+    weights: Float[Tensor, "*n"]
+
+    @property
+    def transmittance(self) -> Float[Tensor, " r"]:
+        """The share of the background in each ray."""
+        return 1 - self.opacity
 
 
 def sample_weights(sigma: Float[Tensor, "r k"], lengths: Float[Tensor, "r k"]) -> Float[Tensor, "r k"]:
@@ -24,14 +29,14 @@ def sample_weights(sigma: Float[Tensor, "r k"], lengths: Float[Tensor, "r k"]) -
     return torch.exp(-before) * -torch.expm1(-optical)
 
 
-def composite(
+def composite_matrix(
     rgb: Float[Tensor, "r k 3"],
     sigma: Float[Tensor, "r k"],
     t_starts: Float[Tensor, "r k"],
     t_ends: Float[Tensor, "r k"],
     background: Float[Tensor, "r 3"],
 ) -> Composite:
-    """Blend samples front to back over a background.
+    """Blend k samples of each ray front to back over a background.
 
     Depth is the expected distance of the opaque part: the weighted mean of the samples' middles, divided by
     the opacity; 0 where a ray hits nothing.

@@ -38,21 +38,6 @@ class DensityGrid:
         value = self.values.view(-1)[self.cells(x)]
         return value.clamp(min=0), value >= 0
 
-    def update(self, x: Float[Tensor, "n 3"], sigma: Float[Tensor, " n"], sigma_max: float) -> None:
-        """Move the cells that hold samples towards the samples' mean density.
-
-        A cell with n samples moves by `1 - (1 - UPDATE_RATE)^n`, as if they came one after another. Densities
-        are cut at `sigma_max`, so that one spike does not hold all samples of its cell for hundreds of steps.
-        """
-        # Only the cells that were hit: a grid has millions, a batch meets thousands.
-        cell, seat = self.cells(x).unique(return_inverse=True)
-        count = sigma.new_zeros(len(cell)).index_add_(0, seat, torch.ones_like(sigma))
-        total = sigma.new_zeros(len(cell)).index_add_(0, seat, sigma.clamp(max=sigma_max))
-        rate = 1 - (1 - UPDATE_RATE) ** count
-        flat = self.values.view(-1)
-        before = flat[cell]
-        flat[cell] = torch.where(before >= 0, before + rate * (total / count - before), before)
-
 
 def new_density_grid(
     lo: Float[Tensor, " 3"],

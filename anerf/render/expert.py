@@ -1,6 +1,7 @@
 """Rays through a single expert: what training and adaptation differentiate."""
 
 from dataclasses import dataclass
+from types import ModuleType
 
 import torch
 from jaxtyping import Float
@@ -9,12 +10,12 @@ from torch import Tensor
 from anerf.field.backend import DensityScale, FieldBackend
 from anerf.field.layout import FieldLayout
 from anerf.field.params import FieldParams
-from anerf.geometry.boxes import Aabb, intersect_aabb
-from anerf.render.compositing import Composite, composite
+from anerf.geometry.boxes import Aabb
+from anerf.render import cpu_blending, cpu_rays, torch_blending, torch_rays
+from anerf.render.compositing import Composite
 from anerf.render.density_grid import DensityGrid
-from anerf.render.sampling import coarse_steps, draw_intervals, sampling_profile
-
-N_COARSE = 64
+from anerf.render.guide import Guide
+from anerf.render.samples import March, Samples, Sampling
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,6 @@ class ExpertModel:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How rays are sampled: `n_samples` a ray, exploration share, bounds in learning units."""
-
-    n_samples: int
-    floor: float
-    t_min: float = 0.0
-    t_max: float = float("inf")
-    n_coarse: int = N_COARSE
-
-
-@dataclass(frozen=True)
 class FieldSetting:
     """What every query of a scene's fields needs beside parameters."""
 
@@ -54,14 +44,20 @@ class FieldSetting:
     layout: FieldLayout
     scale: DensityScale
 
+    @property
+    def on_kernels(self) -> bool:
+        """Whether our own CPU kernels do the work, which give first derivatives only."""
+        return self.backend.name == "cpu"
 
-@dataclass(frozen=True)
-class Samples:
-    """Sample middles in the learning frame and the intervals that they stand for."""
+    @property
+    def rays(self) -> ModuleType:
+        """What happens along rays: the module `cpu_rays` or its twin `torch_rays`."""
+        return cpu_rays if self.on_kernels else torch_rays
 
-    x: Float[Tensor, "r k 3"]
-    t_starts: Float[Tensor, "r k"]
-    t_ends: Float[Tensor, "r k"]
+    @property
+    def blending(self) -> ModuleType:
+        """How experts share samples: the module `cpu_blending` or its twin `torch_blending`."""
+        return cpu_blending if self.on_kernels else torch_blending
 
 
 def ray_jitter(n_rays: int, n_samples: int, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
@@ -71,32 +67,19 @@ def ray_jitter(n_rays: int, n_samples: int, generator: torch.Generator | None) -
     return torch.rand(n_rays, generator=generator), torch.rand(n_rays, n_samples + 1, generator=generator)
 
 
-def ray_bounds(
-    rays_o: Float[Tensor, "r 3"], rays_d: Float[Tensor, "r 3"], box: Aabb, sampling: Sampling
-) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
-    """Where rays are inside the box and the job's bounds; a miss has `t_far == t_near`."""
-    t_near, t_far = intersect_aabb(rays_o, rays_d, box)
-    t_near = t_near.clamp(min=sampling.t_min)
-    t_far = t_far.clamp(max=sampling.t_max)
-    return t_near, torch.maximum(t_near, t_far)
-
-
 def draw_samples(
-    expert: ExpertModel,
+    guide: Guide,
+    setting: FieldSetting,
     rays_o: Float[Tensor, "r 3"],
     rays_d: Float[Tensor, "r 3"],
-    sampling: Sampling,
+    sampling: Sampling | March,
     generator: torch.Generator | None,
 ) -> Samples:
-    """Importance samples of rays inside one expert's box, guided by its density grid."""
-    t_near, t_far = ray_bounds(rays_o, rays_d, expert.box, sampling)
+    """Samples of rays where the guide says; a march is the same with and without a `generator`."""
+    if isinstance(sampling, March):
+        return setting.rays.march_samples(guide, rays_o, rays_d, sampling)
     jitter, border_jitter = (j.to(rays_o) for j in ray_jitter(len(rays_o), sampling.n_samples, generator))
-    steps = coarse_steps(t_near, t_far, sampling.n_coarse, jitter)
-    sigma, allowed = expert.grid.lookup(rays_o[:, None] + rays_d[:, None] * steps.t[..., None])
-    profile = sampling_profile(sigma, allowed & (steps.step > 0)[:, None], steps.step, sampling.floor)
-    t_starts, t_ends, _ = draw_intervals(profile, steps, sampling.n_samples, border_jitter)
-    middle = (t_starts + t_ends) / 2
-    return Samples(rays_o[:, None] + rays_d[:, None] * middle[..., None], t_starts, t_ends)
+    return setting.rays.importance_samples(guide, rays_o, rays_d, sampling, jitter, border_jitter)
 
 
 def render_samples(
@@ -106,12 +89,11 @@ def render_samples(
     rays_d: Float[Tensor, "r 3"],
     code: Float[Tensor, "r c"],
     background: Float[Tensor, "r 3"],
-) -> tuple[Composite, Float[Tensor, "r k"]]:
+) -> tuple[Composite, Float[Tensor, " n"]]:
     """Evaluate and composite; also gives the samples' densities, for the density grid."""
-    r, k = samples.t_starts.shape
-    x = expert.unit_cube(samples.x.reshape(-1, 3))
-    dirs = rays_d[:, None].expand(r, k, 3).reshape(-1, 3)
-    codes = code[:, None].expand(r, k, code.shape[1]).reshape(r * k, -1)
-    rgb, sigma = setting.backend.query(x, dirs, codes, expert.params, setting.layout, setting.scale)
-    sigma = sigma.view(r, k)
-    return composite(rgb.view(r, k, 3), sigma, samples.t_starts, samples.t_ends, background), sigma
+    features = setting.backend.ray_features(rays_d, code, setting.layout)
+    x = expert.unit_cube(samples.x)
+    rgb, sigma = setting.backend.query(
+        x, features, samples.ray_index, expert.params, setting.layout, setting.scale
+    )
+    return setting.rays.composite(rgb, sigma, samples, background), sigma

@@ -9,12 +9,12 @@ from jaxtyping import Float, Int16
 
 from anerf.errors import InputError, JobCancelled
 from anerf.geometry.cameras import Camera
-from anerf.geometry.rays import rays_from_pixels
 from anerf.render.color import to_srgb
-from anerf.render.expert import Sampling
+from anerf.render.cpu_rays import camera_rays
+from anerf.render.samples import March, Sampling
 from anerf.render.scene_model import SceneModel, render_scene_rays
 
-RAYS_AT_ONCE = 2048  # few enough that their samples stay in the processor's cache
+RAYS_AT_ONCE = 16384  # enough to keep kernels busy; their samples take some 40 MB
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,18 @@ def c2w_in_learning_frame(
     return torch.from_numpy(pose).float()
 
 
+def _rays(camera: Camera, pose: torch.Tensor, xy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    one = torch.zeros(1, dtype=torch.int32)
+    return camera_rays([camera], one, pose[None], one.expand(len(xy)), xy)
+
+
 @torch.no_grad()
 def render_picture(
     model: SceneModel,
     camera: Camera,
     c2w: Float[np.ndarray, "3 4"],
     *,
-    samples: int = 16,
+    samples: int | Sampling | March = 16,
     flight: str | None = None,
     only_expert: int | None = None,
     should_stop: Callable[[], bool] | None = None,
@@ -59,7 +64,7 @@ def render_picture(
         model: the scene.
         camera: intrinsics and size.
         c2w: pose in ENU metres, OpenGL axes.
-        samples: evaluated samples a ray.
+        samples: evaluated samples a ray by importance, or another way to sample.
         flight: whose look to show.
         only_expert: index of the only expert to show.
         should_stop: asked between chunks of rays.
@@ -75,12 +80,12 @@ def render_picture(
     code = model.code_of(flight)
     device = model.models[0].params.grid.device
     pose = c2w_in_learning_frame(c2w, model.origin, model.scale)
-    sampling = Sampling(samples, model.spec.sample_floor)
+    sampling = Sampling(samples, model.spec.sample_floor) if isinstance(samples, int) else samples
     parts = []
     for xy in pixel_centers(camera).split(RAYS_AT_ONCE):
         if should_stop is not None and should_stop():
             raise JobCancelled("the picture is no longer wanted")
-        rays_o, rays_d = (v.to(device) for v in rays_from_pixels(camera, pose, xy))
+        rays_o, rays_d = (v.to(device) for v in _rays(camera, pose, xy))
         seen = render_scene_rays(model, rays_o, rays_d, code, sampling, only_expert)
         rgb = to_srgb(seen.composite.rgb, model.spec.color_space)
         depth_m = torch.where(seen.composite.opacity > 1e-3, seen.composite.depth * model.scale, 0.0)

@@ -12,13 +12,12 @@ from anerf.field.params import flight_code
 from anerf.field.spec import FieldSpec
 from anerf.geometry.boxes import Aabb
 from anerf.geometry.geodesy import GeodeticReference
-from anerf.partition.routing import routing_weights
 from anerf.render.background import background_color
-from anerf.render.compositing import Composite, composite
-from anerf.render.expert import ExpertModel, FieldSetting, Sampling, ray_bounds
-from anerf.render.sampling import coarse_steps, draw_intervals, sampling_profile
-
-MIN_WEIGHT = 1e-3  # of an expert in a blend; less is not worth a query
+from anerf.render.compositing import Composite
+from anerf.render.expert import ExpertModel, FieldSetting, draw_samples
+from anerf.render.guide import Guide
+from anerf.render.router import Answered, Router
+from anerf.render.samples import March, Sampling
 
 
 @dataclass(frozen=True)
@@ -54,6 +53,20 @@ class SceneModel:
         lo, hi = ((np.array(c) - np.array(self.origin)) / self.scale for c in (self.aabb.lo, self.aabb.hi))
         return Aabb((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
 
+    def guide(self, only_expert: int | None = None) -> Guide:
+        """Where samples are worth taking; with `only_expert`, in that expert's region only."""
+        grids = tuple(expert.grid for expert in self.models)
+        centroids = self.centroids.to(grids[0].values)
+        return Guide(self.aabb_learning, grids, centroids, self.dims, only_expert)
+
+    def router(self, only_expert: int | None = None) -> Router:
+        """Who answers for a position."""
+        device = self.models[0].params.grid.device
+        cubes = [[*expert.box.lo, max(expert.box.size)] for expert in self.models]
+        return Router(
+            self.centroids.to(device), torch.tensor(cubes, device=device), self.dims, self.margin, only_expert
+        )
+
     def code_of(self, flight: str | None) -> Float[Tensor, " c"]:
         """The flight code of `flight`; the first flight where None.
 
@@ -69,21 +82,6 @@ class SceneModel:
         return flight_code(self.flights.index(flight))
 
 
-def scene_density(
-    scene: SceneModel, x: Float[Tensor, "r c 3"], owner: Int[Tensor, "r c"], only_expert: int | None
-) -> tuple[Tensor, Tensor]:
-    """Coarse density and whether anything may be there, from the density grid of each position's owner."""
-    sigma = torch.zeros(x.shape[:-1], device=x.device)
-    allowed = torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device)
-    for i, expert in enumerate(scene.models):
-        if only_expert is not None and i != only_expert:
-            continue
-        mine = owner == i
-        if mine.any():
-            sigma[mine], allowed[mine] = expert.grid.lookup(x[mine])
-    return sigma, allowed
-
-
 @dataclass(frozen=True)
 class BlendedRays:
     """Composite of a batch of rays and, for each, the expert that gave it most (-1: none)."""
@@ -97,7 +95,7 @@ def render_scene_rays(
     rays_o: Float[Tensor, "r 3"],
     rays_d: Float[Tensor, "r 3"],
     code: Float[Tensor, " c"],
-    sampling: Sampling,
+    sampling: Sampling | March,
     only_expert: int | None = None,
 ) -> BlendedRays:
     """Render rays (learning frame) through all experts.
@@ -106,46 +104,20 @@ def render_scene_rays(
     density-weighted mean; compositing happens once per ray. With `only_expert`, space outside that
     expert's region is empty.
     """
-    centroids = scene.centroids.to(rays_o)
-    t_near, t_far = ray_bounds(rays_o, rays_d, scene.aabb_learning, sampling)
-    middle = torch.full_like(t_near, 0.5)
-    steps = coarse_steps(t_near, t_far, sampling.n_coarse, middle)
-    coarse_x = rays_o[:, None] + rays_d[:, None] * steps.t[..., None]
-    owner = (
-        routing_weights(coarse_x.view(-1, 3), centroids, 1.0, scene.dims).argmax(1).view(coarse_x.shape[:-1])
-    )
-    sigma, allowed = scene_density(scene, coarse_x, owner, only_expert)
-    profile = sampling_profile(sigma, allowed & (steps.step > 0)[:, None], steps.step, sampling.floor)
-    t_starts, t_ends, _ = draw_intervals(
-        profile, steps, sampling.n_samples, middle[:, None].expand(-1, sampling.n_samples + 1)
-    )
-
-    r, k = t_starts.shape
-    x = (rays_o[:, None] + rays_d[:, None] * ((t_starts + t_ends) / 2)[..., None]).reshape(-1, 3)
-    weight = routing_weights(x, centroids, scene.margin, scene.dims)
-    weight = weight.masked_fill((t_ends <= t_starts).reshape(-1, 1), 0.0)
-    dirs = rays_d[:, None].expand(r, k, 3).reshape(-1, 3)
-    blended_sigma = torch.zeros(r * k, device=x.device)
-    blended_rgb = torch.zeros(r * k, 3, device=x.device)
-    for i, expert in enumerate(scene.models):
-        mine = (weight[:, i] > MIN_WEIGHT).nonzero()[:, 0]
-        if len(mine) == 0 or only_expert not in (None, i):
-            continue
-        codes = code.to(x).expand(len(mine), -1)
-        rgb, expert_sigma = scene.setting.backend.query(
-            expert.unit_cube(x[mine]),
-            dirs[mine],
-            codes,
-            expert.params,
-            scene.setting.layout,
-            scene.setting.scale,
+    setting = scene.setting
+    samples = draw_samples(scene.guide(only_expert), setting, rays_o, rays_d, sampling, None)
+    codes = code.to(rays_d).expand(len(rays_d), -1)
+    features = setting.backend.ray_features(rays_d, codes, setting.layout)
+    answered = []
+    for answer in setting.blending.route(scene.router(only_expert), samples):
+        params = scene.models[answer.expert].params
+        rgb, sigma = setting.backend.query(
+            answer.x, features, answer.ray_index, params, setting.layout, setting.scale
         )
-        expert_sigma = expert_sigma * weight[mine, i]
-        blended_sigma[mine] += expert_sigma
-        blended_rgb[mine] += rgb * expert_sigma[:, None]
-    blended_rgb /= blended_sigma.clamp(min=1e-10)[:, None]
-    behind = background_color(scene.spec, scene.background, rays_d)
-    seen = composite(blended_rgb.view(r, k, 3), blended_sigma.view(r, k), t_starts, t_ends, behind)
-    share = (seen.weights.reshape(-1, 1) * weight).view(r, k, -1).sum(1)
-    giver = torch.where(seen.opacity > 0.5, share.argmax(1), torch.full_like(share.argmax(1), -1))
-    return BlendedRays(seen, giver)
+        answered.append(Answered(answer, rgb, sigma))
+    rgb, sigma = setting.blending.blend(len(samples.x), answered)
+    behind = background_color(setting.backend, scene.spec, scene.background, rays_d)
+    seen = setting.rays.composite(rgb, sigma, samples, behind)
+    given = setting.blending.givers(len(rays_o), len(scene.models), answered, seen.weights)
+    giver = given.argmax(1)
+    return BlendedRays(seen, torch.where(seen.opacity > 0.5, giver, torch.full_like(giver, -1)))

@@ -122,6 +122,18 @@ def open_pixels(scene: Scene, downscale: float, progress: Progress | None = None
     return PixelStore(data, cameras, pictures, masks)
 
 
+def decode_frame(
+    scene: Scene, frame: Frame, downscale: float
+) -> tuple[UInt8[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
+    """One photograph and which of its pixels count, as a `PixelStore` has them, without the cache."""
+    camera = frame.camera.scaled(downscale)
+    block = _Block(frame.sha256, 0, camera.width, camera.height, 3)
+    picture = _decode_picture(scene, frame, block)
+    if frame.mask is None:
+        return picture, np.ones(picture.shape[:2], np.bool_)
+    return picture, _decode_mask(scene, frame, block).view(np.bool_)
+
+
 def box_downscale(picture: Image.Image, width: int, height: int) -> Image.Image:
     """The picture at a smaller size, every new pixel the mean of the pixels whose centres it covers."""
     if picture.width % width == 0 and picture.height % height == 0:

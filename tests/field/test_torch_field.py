@@ -10,7 +10,7 @@ from anerf.field.backend import DensityScale, TorchBackend, choose_backend
 from anerf.field.encoding import encode_grid
 from anerf.field.layout import field_layout, grid_layout
 from anerf.field.params import FieldParams, check_params, flight_code, init_field
-from anerf.field.torch_field import _CappedExp, density
+from anerf.field.torch_field import _CappedExp, density, ray_features
 
 
 @pytest.fixture
@@ -64,13 +64,18 @@ def test_flight_codes_differ():
     assert len(set(codes)) == 16
 
 
+def features_of(dirs, flight, layout):
+    return ray_features(dirs, flight_code(flight).expand(len(dirs), -1), layout)
+
+
 def test_flight_code_changes_colour_but_not_density(layout):
     fresh = init_field(layout, torch.Generator().manual_seed(0))
     trained = fresh.color_mlp + 0.1 * torch.randn(len(fresh.color_mlp))
     params = FieldParams(fresh.grid, fresh.sigma_mlp, trained)
     x, dirs = torch.rand(9, 3), torch.nn.functional.normalize(torch.randn(9, 3), dim=1)
+    rays = torch.arange(9, dtype=torch.int32)
     seen = [
-        TorchBackend().query(x, dirs, flight_code(i).expand(9, -1), params, layout, DensityScale.of(1, 10))
+        TorchBackend().query(x, features_of(dirs, i, layout), rays, params, layout, DensityScale.of(1, 10))
         for i in (0, 1)
     ]
     assert torch.equal(seen[0][1], seen[1][1])
@@ -81,8 +86,9 @@ def test_a_flight_never_seen_looks_like_the_first(layout):
     params = init_field(layout, torch.Generator().manual_seed(0))
     x, dirs = torch.rand(9, 3), torch.nn.functional.normalize(torch.randn(9, 3), dim=1)
     scale = DensityScale.of(1, 10)
+    rays = torch.arange(9, dtype=torch.int32)
     seen = [
-        TorchBackend().query(x, dirs, flight_code(i).expand(9, -1), params, layout, scale)[0]
+        TorchBackend().query(x, features_of(dirs, i, layout), rays, params, layout, scale)[0]
         for i in (0, 1, 5)
     ]
     assert torch.equal(seen[0], seen[1])

@@ -9,8 +9,9 @@ import torch
 
 from actors.learning import fresh_density
 from anerf.checkpoint.load import learning_box
-from anerf.field.backend import TorchBackend
+from anerf.field.backend import CpuBackend, FieldBackend, TorchBackend
 from anerf.field.spec import FieldSpec
+from anerf.field.threads import kernel_threads
 from anerf.geometry.boxes import Aabb
 from anerf.learn.algorithms import OuterSettings
 from anerf.learn.expert import Expert
@@ -20,7 +21,8 @@ from anerf.learn.rays import RaySource
 from anerf.learn.state import ExpertState, new_state
 from anerf.partition.coverage import region_tiles
 from anerf.partition.regions import Partition
-from anerf.render.expert import FieldSetting, Sampling
+from anerf.render.expert import FieldSetting
+from anerf.render.samples import Sampling
 from anerf.scene.pixels import PixelStore, open_pixels
 from anerf.scene.scene import Scene
 
@@ -36,10 +38,8 @@ SPEC = FieldSpec(
 @pytest.fixture(autouse=True)
 def one_thread():
     """Batches are small here; and threads may add in another order."""
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n_threads)
+    with kernel_threads(1):
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -76,22 +76,34 @@ def train_rays(rays_of: Callable[..., RaySource]) -> RaySource:
     return rays_of("train")
 
 
-@pytest.fixture(scope="session")
-def learner(tiny_scene: Scene) -> Learner:
-    setting = FieldSetting(TorchBackend(), SPEC.layout(), SPEC.density_scale(tiny_scene.scale))
+def learner_on(backend: FieldBackend, scene: Scene) -> Learner:
+    setting = FieldSetting(backend, SPEC.layout(), SPEC.density_scale(scene.scale))
     return Learner(SPEC, setting, Sampling(8, 0.3), "adam")
 
 
 @pytest.fixture(scope="session")
+def learner(tiny_scene: Scene) -> Learner:
+    """On the kernels, as jobs do it."""
+    return learner_on(CpuBackend(), tiny_scene)
+
+
+@pytest.fixture(scope="session")
+def torch_learner(tiny_scene: Scene) -> Learner:
+    """On the twin, which MAML needs."""
+    return learner_on(TorchBackend(), tiny_scene)
+
+
+@pytest.fixture(scope="session")
 def make_expert(
-    tiny_scene: Scene, learner: Learner, train_rays: RaySource, box: Aabb
+    tiny_scene: Scene, learner: Learner, torch_learner: Learner, train_rays: RaySource, box: Aabb
 ) -> Callable[..., Expert]:
     """Makes a fresh expert, or one that goes on from `state`."""
 
     def make(
         algo: str = "plain", *, seed: int = 0, fim: bool = False, rays: int = 256,
-        state: ExpertState | None = None,
+        state: ExpertState | None = None, on_torch: bool = False,
     ) -> Expert:  # fmt: skip
+        its_learner = torch_learner if on_torch or algo == "maml" else learner
         if state is None:
             generator = torch.Generator().manual_seed(seed)
             density = fresh_density(tiny_scene, box, torch.e**learner.setting.scale.log_bias)
@@ -99,7 +111,7 @@ def make_expert(
         return Expert(
             0,
             seed,
-            learner,
+            its_learner,
             OuterSettings(algo, rays, 2, rays // 2, rays // 2, inner_iter=2, inner_lr=0.015),
             Rates(0.03, 0.006, 0.006, 1e-3, decay_factor=10, outer_steps=TRAINED_STEPS, warmup_steps=20),
             state,
@@ -114,9 +126,9 @@ def make_expert(
 @pytest.fixture(scope="session")
 def training(make_expert: Callable[..., Expert]) -> tuple[Expert, list[float]]:
     """An expert after a short training, and its loss in every step; not to be moved on."""
-    torch.set_num_threads(1)
-    expert = make_expert(rays=512)
-    return expert, [expert.advance(step + 1).loss for step in range(TRAINED_STEPS)]
+    with kernel_threads(1):
+        expert = make_expert(rays=512)
+        return expert, [expert.advance(step + 1).loss for step in range(TRAINED_STEPS)]
 
 
 @pytest.fixture

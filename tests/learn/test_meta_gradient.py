@@ -8,12 +8,14 @@ from anerf.field.layout import field_layout, grid_layout
 from anerf.field.params import FieldParams, init_field
 from anerf.field.spec import FieldSpec
 from anerf.geometry.boxes import Aabb
-from anerf.learn.algorithms import OuterSettings, adapted
+from anerf.learn.algorithms import OuterSettings, inner_steps
+from anerf.learn.fast_weights import FastWeights
 from anerf.learn.objective import Learner, batch_loss
 from anerf.learn.rays import RayBatch
 from anerf.learn.state import ExpertState
 from anerf.render.density_grid import new_density_grid
-from anerf.render.expert import FieldSetting, Sampling
+from anerf.render.expert import FieldSetting
+from anerf.render.samples import Sampling
 
 BOX = Aabb((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 SPEC = FieldSpec(
@@ -66,8 +68,9 @@ def query_loss(learner, state, params, second_order):
     """Query loss after the inner steps, as a function of the slow parameters alone."""
     moved = ExpertState(params, None, {}, state.density, state.box)
     generator = torch.Generator().manual_seed(7)
-    fast = adapted(learner, SETTINGS, moved, rays(1), generator, second_order)
-    return batch_loss(learner, moved, rays(2), generator, fast, update_density=False)
+    with FastWeights(params, None, second_order) as fast:
+        inner_steps(learner, SETTINGS, moved, fast, rays(1), generator)
+        return batch_loss(learner, moved, rays(2), generator, fast.params, update_density=False)
 
 
 def test_maml_gradient_agrees_with_finite_differences(learner, state):
@@ -85,7 +88,8 @@ def test_maml_gradient_agrees_with_finite_differences(learner, state):
 
 def test_inner_steps_are_gradient_descent(learner, state):
     generator = torch.Generator().manual_seed(5)
-    fast = adapted(learner, SETTINGS, state, rays(1), generator)
+    with FastWeights(state.params, None) as fast:
+        inner_steps(learner, SETTINGS, state, fast, rays(1), generator)
     generator = torch.Generator().manual_seed(5)
     by_hand = state.params.detached()
     for _ in range(2):
@@ -93,6 +97,6 @@ def test_inner_steps_are_gradient_descent(learner, state):
         grads = torch.autograd.grad(loss, by_hand.tensors())
         stepped = (p - 0.05 * g for p, g in zip(by_hand.tensors(), grads, strict=True))
         by_hand = FieldParams(*(t.detach().requires_grad_() for t in stepped))
-    for one, other in zip(fast.tensors(), by_hand.tensors(), strict=True):
+    for one, other in zip(fast.params.tensors(), by_hand.tensors(), strict=True):
         assert torch.equal(one, other)
-    assert not torch.equal(fast.color_mlp, state.params.color_mlp)
+    assert not torch.equal(fast.params.color_mlp, state.params.color_mlp)

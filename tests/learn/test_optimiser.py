@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from anerf.learn.optimiser import FisherDamping, Moments, Rates, step_dense, step_rows
+from anerf.learn.optimiser import FisherDamping, Moments, Rates, step_dense, step_sparse
 
 
 def test_first_adam_step_is_the_rate_in_the_gradients_direction():
@@ -21,24 +21,24 @@ def test_second_adam_step_by_hand():
     assert p.item() == pytest.approx(-1.0 - first / second**0.5, rel=1e-5)
 
 
-def test_untouched_rows_do_not_move():
+def test_untouched_values_do_not_move():
     table, moments = torch.ones(6), Moments.zeros_like(torch.ones(6))
-    step_rows("adam", table, torch.tensor([1.0, 0, 0, 0, 0, 0]), moments, rate=0.1, row=2)
-    step_rows("adam", table, torch.tensor([0.0, 0, 0, 0, 1.0, 0]), moments, rate=0.1, row=2)
+    step_sparse("adam", table, torch.tensor([1.0, 0, 0, 0, 0, 0]), moments, rate=0.1)
+    step_sparse("adam", table, torch.tensor([0.0, 0, 0, 0, 1.0, 0]), moments, rate=0.1)
     assert table[0].item() == pytest.approx(0.9)  # its old momentum does not carry it on
     assert table[2:4].tolist() == [1.0, 1.0]
     assert moments.first[2:4].tolist() == [0.0, 0.0]
 
 
-def test_rows_step_as_dense_where_all_are_touched():
+def test_values_step_as_dense_where_all_are_touched():
     generator = torch.Generator().manual_seed(3)
     grads = torch.randn(5, 8, generator=generator)
-    by_rows, dense = torch.zeros(8), torch.zeros(8)
-    row_moments, dense_moments = Moments.zeros_like(by_rows), Moments.zeros_like(dense)
+    by_value, dense = torch.zeros(8), torch.zeros(8)
+    value_moments, dense_moments = Moments.zeros_like(by_value), Moments.zeros_like(dense)
     for grad in grads:
-        step_rows("adam", by_rows, grad, row_moments, 0.1, row=4)
+        step_sparse("adam", by_value, grad, value_moments, 0.1)
         step_dense("adam", dense, grad, dense_moments, 0.1)
-    assert torch.allclose(by_rows, dense, atol=1e-6)
+    assert torch.allclose(by_value, dense, atol=1e-6)
 
 
 def test_sgd_and_adamw():

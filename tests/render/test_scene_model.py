@@ -41,11 +41,14 @@ class Slab:
 
     name: str = "slab"
 
+    def ray_features(self, dirs, code, layout):
+        return code
+
     def density(self, x, params, layout, scale):
         z_m = x[:, 2] * SIDE * SCALE_M + BOX_M.lo[2]
         return torch.where(z_m < GROUND_M, 20.0 * SCALE_M, 0.0)
 
-    def query(self, x, dirs, code, params, layout, scale):
+    def query(self, x, ray_features, ray_index, params, layout, scale):
         return params.color_mlp.expand(len(x), 3), self.density(x, params, layout, scale)
 
 

@@ -1,0 +1,61 @@
+"""Samples along rays, ray after ray without gaps: each ray has as many as it needs, none where it misses."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int32
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Intervals along rays and their middles.
+
+    `x` are the middles in the learning frame; ray r owns samples `offsets[r]` to `offsets[r + 1]`, front to
+    back; `ray_index` says the same the other way round.
+    """
+
+    x: Float[Tensor, "n 3"]
+    t_starts: Float[Tensor, " n"]
+    t_ends: Float[Tensor, " n"]
+    ray_index: Int32[Tensor, " n"]
+    offsets: Int32[Tensor, " r1"]
+
+    @property
+    def n_rays(self) -> int:
+        """Rays, with those that have no samples."""
+        return len(self.offsets) - 1
+
+    def padded(self) -> tuple[tuple[int, int], Tensor]:
+        """Shape (rays, most samples of a ray) of a matrix of all samples, and their flat places in it."""
+        starts = self.offsets[:-1].long()
+        longest = int((self.offsets[1:] - self.offsets[:-1]).max()) if self.n_rays else 0
+        ray = self.ray_index.long()
+        column = torch.arange(len(ray), device=ray.device) - starts[ray]
+        return (self.n_rays, longest), ray * longest + column
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Importance sampling: samples a ray, exploration share, bounds in learning units, coarse steps a ray."""
+
+    n_samples: int
+    floor: float
+    t_min: float = 0.0
+    t_max: float = float("inf")
+    n_coarse: int = 64
+
+
+@dataclass(frozen=True)
+class March:
+    """Occupancy march: even steps (learning units), evaluated where the density grid exceeds `threshold`.
+
+    A ray ends where the grid's own transmittance falls below `opaque`, or after `max_samples`.
+    """
+
+    step: float
+    threshold: float
+    opaque: float = 1e-3
+    max_samples: int = 256
+    t_min: float = 0.0
+    t_max: float = float("inf")
