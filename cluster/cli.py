@@ -31,6 +31,13 @@ COMMANDS = MappingProxyType(
         "prepare": Command("anerf.cli.prepare", "prepare", "turn a survey into a scene"),
         "update": Command("anerf.cli.update", "update", "add a later flight to a scene"),
         "partition": Command("anerf.cli.partition", "partition", "divide a scene among experts"),
+        "doctor": Command(
+            "anerf.cli.doctor", "doctor", "tell which field backends work here, and what the others lack"
+        ),
+        "bench field": Command(
+            "anerf.cli.bench_field", "bench_field", "time the field backends beside this machine's floor"
+        ),
+        "bench render": Command("anerf.cli.bench_render", "bench_render", "time a picture of a checkpoint"),
         "run": Command("cluster.run", "run", "do one job here and now, without Kafka"),
         "up": Command("cluster.up", "up", "start Ray, Kafka, Mediator, ingestor and the render endpoint"),
         "down": Command("cluster.down", "down", "stop all of it"),
@@ -43,6 +50,7 @@ COMMANDS = MappingProxyType(
         "jobs logs": Command("cluster.jobs", "logs", "print a job's log"),
     }
 )
+GROUPS = frozenset(name.split()[0] for name in COMMANDS if " " in name)
 
 
 def main() -> None:
@@ -60,10 +68,11 @@ def _dispatch(arguments: list[str]) -> None:
     if arguments == ["--version"]:
         Console().print(f"anerf {__version__}", highlight=False)
         return
-    words = 2 if arguments[:1] == ["jobs"] else 1
+    group = arguments[0] if arguments and arguments[0] in GROUPS else None
+    words = 2 if group else 1
     name = " ".join(arguments[:words])
-    if name in ("", "-h", "--help", "help", "jobs", "jobs -h", "jobs --help"):
-        _overview(name.startswith("jobs"))
+    if arguments[words - 1 : words] in ([], ["-h"], ["--help"], ["help"]):
+        _overview(group)
         return
     command = COMMANDS.get(name)
     if command is None:
@@ -78,12 +87,12 @@ def _dispatch(arguments: list[str]) -> None:
     tyro.cli(function, prog=f"anerf {name}", args=arguments[words:], config=(tyro.conf.FlagCreatePairsOff,))
 
 
-def _overview(only_jobs: bool) -> None:
+def _overview(group: str | None) -> None:
     console = Console()
     console.print(f"[bold]anerf[/] {__version__}: {main.__doc__}\n", highlight=False)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2))
     for name, command in COMMANDS.items():
-        if name.startswith("jobs ") or not only_jobs:
+        if group is None or name.startswith(f"{group} "):
             table.add_row(f"anerf {name}", command.summary)
     console.print(table)
     console.print("\n`anerf COMMAND --help` tells its options.", highlight=False)
