@@ -3,16 +3,17 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-import torch
 
 from anerf.errors import BackendError
 from anerf.field import library
 from anerf.field.kernels.variants import machine_variants
+from anerf.field.threads import kernel_threads
 from anerf.partition.build import grid_partition
 from anerf.scene.made.survey import make_survey
 from anerf.scene.prepare import prepare_scene
@@ -58,10 +59,9 @@ def kernel_variant(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def threads() -> Iterator[Callable[[int], None]]:
-    """Sets how many threads torch and our kernels take, until the test's end."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
+    """Sets how many threads our kernels take, until the test's end."""
+    with ExitStack() as stack:
+        yield lambda n: stack.enter_context(kernel_threads(n))
 
 
 @pytest.fixture(scope="session")

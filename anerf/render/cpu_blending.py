@@ -13,6 +13,7 @@ from anerf.render.router import MIN_WEIGHT, Answer, Answered, Router
 from anerf.render.samples import Samples
 
 TILE = 2048  # as in blending.cpp
+MAX_ANSWERS = 2**31 - 1  # they are counted in int32
 
 
 class RouterStruct(ctypes.Structure):
@@ -37,6 +38,11 @@ def route(router: Router, samples: Samples) -> list[Answer]:
         raise BackendError(
             f"samples cannot be routed in {router.dims} dimensions with a margin of {router.margin}: take"
             " 2 or 3, and at least 1"
+        )
+    if n_experts == 0 or n * n_experts > MAX_ANSWERS:
+        raise BackendError(
+            f"{n} samples cannot be routed among {n_experts} experts: it takes one, and at most {MAX_ANSWERS}"
+            " answers at once"
         )
     x = checked("x", samples.x, (n, 3))
     ray_index = checked_index("ray_index", samples.ray_index, n, samples.n_rays)
@@ -83,6 +89,8 @@ def givers(
     weights = checked("weights", weights, (len(weights),))
     for answer in (part.answer for part in answered):
         m = len(answer.sample)
+        if not 0 <= answer.expert < n_experts:
+            raise BackendError(f"expert {answer.expert} gave an answer where 0 to {n_experts - 1} exist")
         sample = checked_index("sample", answer.sample, m, len(weights))
         ray = checked_index("ray_index", answer.ray_index, m, n_rays)
         weight = checked("weight", answer.weight, (m,))

@@ -97,12 +97,12 @@ def test_any_rays_are_marched(seed, n, n_grids, t_min, t_max, step):
     assert_sane(samples, rays_o, rays_d, t_min, t_max)
 
 
-@pytest.mark.timeout(30)
+@pytest.mark.timeout(10)
 def test_directions_of_almost_no_length_do_not_march_for_ever():
     """Their ray is 1e30 of its lengths long; in empty space nothing else ends the march."""
     rays_o, rays_d = (
-        torch.tensor([[0.1, 0.2, 0.5]]).expand(300, 3),
-        torch.tensor([[0.0, 0.0, -1e-30]]).expand(300, 3),
+        torch.tensor([[0.1, 0.2, 0.5]]).expand(1000, 3),
+        torch.tensor([[0.0, 0.0, -1e-30]]).expand(1000, 3),
     )
     samples = cpu_rays.march_samples(haze(0.0), rays_o, rays_d, March(1e-3, 0.5))
     assert len(samples.x) == 0

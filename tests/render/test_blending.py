@@ -1,4 +1,6 @@
-"""Experts share samples: by hand, and the kernels against their twin."""
+"""Experts share samples: by hand, and the kernels against their twin and with what no caller should send."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,9 +9,10 @@ from hypothesis import strategies as st
 
 from anerf.errors import BackendError
 from anerf.render import cpu_blending, torch_blending
-from anerf.render.router import Answered, Router
+from anerf.render.router import Answer, Answered, Router
 from anerf.render.samples import Samples
 
+NAN, INF = float("nan"), float("inf")
 BOTH = pytest.mark.parametrize("blending", [torch_blending, cpu_blending], ids=["torch", "kernel"])
 TWO = Router(
     centroids=torch.tensor([[0.0, 0, 0], [4.0, 0, 0]]),
@@ -74,10 +77,21 @@ def test_nothing_to_share(blending):
 @given(st.integers(0, 2**31), st.integers(1, 9), st.sampled_from([1.0, 1.1, 1.7]), st.sampled_from([2, 3]))
 def test_kernel_and_twin_agree(seed, n_experts, margin, dims):
     generator = torch.Generator().manual_seed(seed)
-    n, per_ray = 120, 4
-    samples = samples_at(torch.rand(n, 3, generator=generator) * 2 - 0.5, per_ray)
+    per_ray = 4
+    x, centroids = (
+        torch.rand(120, 3, generator=generator) * 2 - 0.5,
+        torch.rand(n_experts, 3, generator=generator),
+    )
+    # On a region's border rounding decides who answers: no sample lies there.
+    ratio = torch.cdist(x[:, :dims].double(), centroids[:, :dims].double())
+    ratio = ratio / ratio.min(dim=1, keepdim=True).values
+    clear = (ratio == 1) | (((ratio - margin).abs() > 1e-4) & (ratio > 1 + 1e-4))
+    x = x[clear.all(dim=1)]
+    n = len(x) // per_ray * per_ray
+    assert n > 80
+    samples = samples_at(x[:n], per_ray)
     cubes = torch.cat([torch.zeros(n_experts, 3), torch.ones(n_experts, 1)], dim=1)
-    router = Router(torch.rand(n_experts, 3, generator=generator), cubes, dims, margin)
+    router = Router(centroids, cubes, dims, margin)
     results = []
     for blending in (torch_blending, cpu_blending):
         answered = []
@@ -97,3 +111,65 @@ def test_impossible_routers_are_refused():
     for dims, margin in ((4, 1.1), (2, 0.9), (2, float("nan"))):
         with pytest.raises(BackendError, match="cannot be routed"):
             cpu_blending.route(Router(TWO.centroids, TWO.cubes, dims, margin), samples_at(torch.zeros(1, 3)))
+    nobody = Router(torch.zeros(0, 3), torch.zeros(0, 4), 2, 1.1)
+    with pytest.raises(BackendError, match="among 0 experts: it takes one"):
+        cpu_blending.route(nobody, samples_at(torch.zeros(1, 3)))
+
+
+@pytest.mark.parametrize("n_threads", [2, 5])
+def test_any_number_of_threads_shares_the_same(n_threads, threads):
+    """Of three tiles of samples and a part of one."""
+    x = torch.randn(7000, 3, generator=torch.Generator().manual_seed(3))
+    router = Router(x[:6], torch.tensor([[-3.0, -3, -3, 6]]).expand(6, 4), 3, 1.6)
+    results = []
+    for number in (1, n_threads):
+        threads(number)
+        answers = cpu_blending.route(router, samples_at(x, 4))
+        answered = [Answered(a, a.x, a.weight) for a in answers]
+        results.append(
+            [*cpu_blending.blend(7000, answered), *(t for a in answers for t in list(vars(a).values())[1:])]
+        )
+    assert len(results[0]) == 2 + 6 * 4
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+    twins = torch_blending.route(router, samples_at(x, 4))
+    assert sum(len(a.x) for a in answers) == pytest.approx(sum(len(a.x) for a in twins), rel=1e-3)
+
+
+@given(st.integers(0, 2**31), st.integers(0, 300), st.integers(1, 9), st.sampled_from([1.0, 1.5, 1e9, INF]))
+def test_any_numbers_are_shared(seed, n, n_experts, margin):
+    generator = torch.Generator().manual_seed(seed)
+
+    def junk(*shape: int) -> torch.Tensor:
+        wild = torch.tensor([NAN, INF, -INF, 0.0, 1e-40, 1e19, 3e38, -3e38])
+        mixed = wild[torch.randint(len(wild), shape, generator=generator)]
+        tame = torch.randn(shape, generator=generator)
+        return torch.where(torch.rand(shape, generator=generator) < 0.2, mixed, tame)
+
+    router = Router(junk(n_experts, 3), junk(n_experts, 4), 2 + seed % 2, margin, seed % 3 or None)
+    answers = cpu_blending.route(router, samples_at(junk(n, 3)))
+    for answer in answers:
+        assert ((answer.sample >= 0) & (answer.sample < n)).all()
+        assert not ((answer.x < 0) | (answer.x > 1)).any()
+    answered = [Answered(a, junk(len(a.x), 3), junk(len(a.x))) for a in answers]
+    rgb, sigma = cpu_blending.blend(n, answered)
+    assert (rgb.shape, sigma.shape) == ((n, 3), (n,))
+    assert cpu_blending.givers(n, n_experts, answered, junk(n)).shape == (n, n_experts)
+
+
+def test_answers_that_do_not_fit_are_refused():
+    good = Answer(0, torch.tensor([0, 1]).int(), torch.tensor([0, 1]).int(), torch.ones(2), torch.zeros(2, 3))
+    rgb, sigma = torch.rand(2, 3), torch.rand(2)
+    for changes, words in (
+        ({"sample": torch.tensor([0, 5]).int()}, "sample reaches from 0 to 5"),
+        ({"sample": torch.tensor([-1, 0]).int()}, "sample reaches from -1"),
+        ({"weight": torch.ones(3)}, "weight has shape"),
+    ):
+        with pytest.raises(BackendError, match=words):
+            cpu_blending.blend(2, [Answered(replace(good, **changes), rgb, sigma)])
+    for changes, words in (
+        ({"expert": 3}, "expert 3 gave an answer where 0 to 2 exist"),
+        ({"expert": -1}, "expert -1 gave"),
+        ({"ray_index": torch.tensor([0, 7]).int()}, "ray_index reaches from 0 to 7"),
+    ):
+        with pytest.raises(BackendError, match=words):
+            cpu_blending.givers(7, 3, [Answered(replace(good, **changes), rgb, sigma)], torch.ones(2))

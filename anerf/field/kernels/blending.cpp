@@ -85,8 +85,9 @@ ANERF_EXPORT int anerf_route(int threads, long n, const float* x, const int32_t*
                              const int32_t* starts, int32_t* sample, int32_t* ray, float* weight, float* unit) try {
   const long tiles = (n + TILE - 1) / TILE;
   const Buffer squared = make_buffer(tiles * router->n_experts);
+  std::vector<long> places(tiles * router->n_experts);  // not in a thread, which has nobody to catch what it throws
   for_each_tile(threads, n, [&](long tile, long start, long end) {
-    std::vector<long> next(router->n_experts);
+    long* next = places.data() + tile * router->n_experts;
     for (int e = 0; e < router->n_experts; e++) next[e] = starts[e * tiles + tile];
     for (long s = start; s < end; s++)
       for_each_answer(*router, x + 3 * s, squared.get() + tile * router->n_experts, [&](int e, float w) {
