@@ -8,14 +8,6 @@ using namespace anerf;
 namespace {
 constexpr long RAYS_AT_ONCE = 256;
 constexpr float SMALLEST_OPACITY = 1e-6f;  // the depth of a ray that hits nothing is 0 / this = 0
-
-template <class Body>
-void for_each_ray(int threads, long n_rays, const Body& body) {
-  parallel_for(threads, (n_rays + RAYS_AT_ONCE - 1) / RAYS_AT_ONCE, [&](long item, int) {
-    const long end = (item + 1) * RAYS_AT_ONCE < n_rays ? (item + 1) * RAYS_AT_ONCE : n_rays;
-    for (long r = item * RAYS_AT_ONCE; r < end; r++) body(r);
-  });
-}
 }  // namespace
 
 // Of samples: sigma[n], rgb[n][3], t_starts[n], t_ends[n]. Of rays: background[r][3] in; rgb_out[r][3], depth[r]
@@ -24,7 +16,7 @@ ANERF_EXPORT int anerf_composite(int threads, long n_rays, const int32_t* offset
                                  const float* rgb, const float* t_starts, const float* t_ends,
                                  const float* background, float* rgb_out, float* depth, float* opacity,
                                  float* weights) {
-  for_each_ray(threads, n_rays, [&](long r) {
+  for_each(threads, n_rays, RAYS_AT_ONCE, [&](long r) {
     for (long s = offsets[r]; s < offsets[r + 1]; s++) weights[s] = sigma[s] * (t_ends[s] - t_starts[s]);
     for (long s = offsets[r]; s < offsets[r + 1]; s++) weights[s] = fast_exp(-weights[s]);
     float transmittance = 1.0f, total = 0.0f, reach = 0.0f, color[3] = {};
@@ -50,7 +42,7 @@ ANERF_EXPORT int anerf_composite_backward(int threads, long n_rays, const int32_
                                           const float* depth, const float* opacity, const float* weights,
                                           const float* d_rgb_out, const float* d_depth, const float* d_opacity,
                                           const float* d_weights, float* d_sigma, float* d_rgb, float* d_background) {
-  for_each_ray(threads, n_rays, [&](long r) {
+  for_each(threads, n_rays, RAYS_AT_ONCE, [&](long r) {
     const float* d_color = d_rgb_out + r * 3;
     const bool seen = opacity[r] > SMALLEST_OPACITY;
     const float d_reach = d_depth[r] / (seen ? opacity[r] : SMALLEST_OPACITY);

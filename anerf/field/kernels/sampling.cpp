@@ -14,14 +14,6 @@ constexpr int MAX_COARSE = 256;
 constexpr long MAX_STEPS = 65536;  // of a march: directions of almost no length would make it millions
 constexpr float OPAQUE = 2e-3f;  // transmittance behind which density gets no share
 
-template <class Body>
-void for_each_ray(int threads, long n_rays, const Body& body) {
-  parallel_for(threads, (n_rays + RAYS_AT_ONCE - 1) / RAYS_AT_ONCE, [&](long item, int) {
-    const long end = (item + 1) * RAYS_AT_ONCE < n_rays ? (item + 1) * RAYS_AT_ONCE : n_rays;
-    for (long r = item * RAYS_AT_ONCE; r < end; r++) body(r);
-  });
-}
-
 // Relative number of samples for each of n_coarse even steps from `near`; returns the sum.
 float sampling_profile(const Guide& guide, const float* o, const float* d, float near, float step, int n_coarse,
                        float jitter, float floor, float* profile) {
@@ -56,7 +48,7 @@ ANERF_EXPORT int anerf_importance_samples(int threads, long n_rays, const float*
                                           long n_samples, float floor, const float* jitter,
                                           const float* border_jitter, int32_t* counts, float* t_starts,
                                           float* t_ends) {
-  for_each_ray(threads, n_rays, [&](long r) {
+  for_each(threads, n_rays, RAYS_AT_ONCE, [&](long r) {
     const float *o = rays_o + 3 * r, *d = rays_d + 3 * r;
     const Bounds bounds = ray_bounds(*guide, o, d, t_min, t_max);
     const float step = (bounds.far - bounds.near) / static_cast<float>(n_coarse);
@@ -93,7 +85,7 @@ ANERF_EXPORT int anerf_march_samples(int threads, long n_rays, const float* rays
                                      const Guide* guide, float t_min, float t_max, float step,
                                      float threshold, float opaque, long max_samples, int32_t* counts,
                                      float* t_starts, float* t_ends) {
-  for_each_ray(threads, n_rays, [&](long r) {
+  for_each(threads, n_rays, RAYS_AT_ONCE, [&](long r) {
     const float *o = rays_o + 3 * r, *d = rays_d + 3 * r;
     const Bounds bounds = ray_bounds(*guide, o, d, t_min, t_max);
     float depth = 0.0f;  // optical
@@ -123,7 +115,7 @@ ANERF_EXPORT int anerf_pack_samples(int threads, long n_rays, long stride, const
                                     const float* rays_o, const float* rays_d, const float* t_starts,
                                     const float* t_ends, int32_t* ray_index, float* packed_starts,
                                     float* packed_ends, float* x) {
-  for_each_ray(threads, n_rays, [&](long r) {
+  for_each(threads, n_rays, RAYS_AT_ONCE, [&](long r) {
     for (long s = offsets[r]; s < offsets[r + 1]; s++) {
       const float start = t_starts[r * stride + s - offsets[r]], end = t_ends[r * stride + s - offsets[r]];
       ray_index[s] = static_cast<int32_t>(r);

@@ -28,4 +28,13 @@ void parallel_for(int threads, long n_items, const Body& body) {
   for (std::thread& helper : helpers) helper.join();
 }
 
+// Calls body(i) once for each i below n; a thread takes `at_once` neighbours at a time.
+template <class Body>
+void for_each(int threads, long n, long at_once, const Body& body) {
+  parallel_for(threads, (n + at_once - 1) / at_once, [&](long item, int) {
+    const long end = (item + 1) * at_once < n ? (item + 1) * at_once : n;
+    for (long i = item * at_once; i < end; i++) body(i);
+  });
+}
+
 }  // namespace anerf
