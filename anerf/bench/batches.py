@@ -109,17 +109,18 @@ class Contender:
     def forward(self, batch: Batch) -> None:
         """Colours and densities, as for a picture."""
         with torch.no_grad():
-            self._query(batch)
+            self.answer(batch)
         self._settle()
 
     def forward_backward(self, batch: Batch) -> None:
         """Also the gradients of all parameters, as in training."""
         torch.autograd.grad(
-            self._query(batch), self.params.tensors(), (batch.d_rgb, batch.d_sigma), allow_unused=True
+            self.answer(batch), self.params.tensors(), (batch.d_rgb, batch.d_sigma), allow_unused=True
         )
         self._settle()
 
-    def _query(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def answer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Colours and densities, differentiable."""
         return self.backend.query(
             batch.x, batch.ray_features, batch.ray_index, self.params, self.layout, _SCALE
         )

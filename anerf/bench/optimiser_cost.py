@@ -12,6 +12,7 @@ import torch
 from anerf.bench.batches import Batch, Contender, TableShape
 from anerf.bench.field_speed import SHAPES
 from anerf.bench.timing import Progress, Steps, interleaved, seconds_of
+from anerf.field.memory import prefer_huge_pages
 from anerf.field.threads import kernel_threads, n_threads
 from anerf.learn.optimiser import Moments, step_touched
 
@@ -58,6 +59,7 @@ def _measure(shape: TableShape, plan: OptimiserPlan, done: Callable[[], None]) -
     assert touched is not None
     batch = Batch.along_rays(layout, plan.n_samples, contender.device)
     moments = Moments.zeros_like(grid.detach())
+    prefer_huge_pages(moments.first, moments.second)
     dense = torch.zeros_like(grid).requires_grad_()
     dense.grad = torch.zeros_like(dense)
     adam = torch.optim.Adam([dense], lr=_RATE, fused=True)

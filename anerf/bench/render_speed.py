@@ -108,7 +108,7 @@ def shortest_cell(model: SceneModel) -> float:
 def _ways(model: SceneModel, plan: RenderPlan) -> dict[str, Sampling | March]:
     cell = shortest_cell(model)
     ways: dict[str, Sampling | March] = {
-        f"importance {n}": Sampling(n, model.spec.sample_floor) for n in plan.samples
+        f"importance {n}": Sampling.of_picture(n, model.spec.sample_floor) for n in plan.samples
     }
     for cells in plan.march_cells:
         ways[f"march {cells:g} cells"] = March(step=cells * cell, threshold=MARCH_OPACITY / cell)

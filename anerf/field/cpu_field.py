@@ -151,7 +151,7 @@ def density(
     sigma = torch.empty(n)
     call(
         "anerf_field", field_struct(layout, log_bias, log_cap), n_threads(), n, x,
-        RaysStruct(None, None, 0), pointers, _encoding(n, layout), None, sigma,
+        RaysStruct(None, None, 0), pointers, None, None, sigma,
     )  # fmt: skip
     return sigma
 
@@ -172,10 +172,6 @@ def query(
     return _Query.apply(
         x, ray_features, *params.tensors(), ray_index, layout, (log_bias, log_cap), params.touched
     )
-
-
-def _encoding(n: int, layout: FieldLayout) -> Tensor:
-    return torch.empty(len(layout.grid.levels), n, layout.grid.n_features)
 
 
 def _params(tensors: tuple[Tensor, ...], layout: FieldLayout) -> tuple[ParamsStruct, tuple[Tensor, ...]]:
@@ -207,19 +203,20 @@ class _Query(torch.autograd.Function):
         pointers, params = _params((grid, sigma_mlp, color_mlp), layout)
         if touched is not None:
             touched.check(layout.grid.n_params)
-        encoding = _encoding(n, layout)
+        needs_gradient = any(ctx.needs_input_grad)
+        encoding = torch.empty(len(layout.grid.levels), n, layout.grid.n_features) if needs_gradient else None
         rgb, sigma = torch.empty(n, 3), torch.empty(n)
         struct = field_struct(layout, *log_range)
         rays = RaysStruct(pointer(ray_index), pointer(ray_features), width)
         call("anerf_field", struct, n_threads(), n, x, rays, pointers, encoding, rgb, sigma)
-        ctx.save_for_backward(x, ray_features, ray_index, *params)
+        ctx.save_for_backward(rgb, x, ray_features, ray_index, *params)
         ctx.encoding, ctx.struct, ctx.layout, ctx.touched = encoding, struct, layout, touched
         return rgb, sigma
 
     @staticmethod
     @first_order
     def backward(ctx: Any, d_rgb: Tensor, d_sigma: Tensor):  # type: ignore[override]
-        x, ray_features, ray_index, *params = ctx.saved_tensors
+        rgb, x, ray_features, ray_index, *params = ctx.saved_tensors
         needs_x, needs_features, needs_grid, needs_sigma, needs_color = ctx.needs_input_grad[:5]
         touched: TouchedGradient | None = ctx.touched
         n, width = len(x), ray_features.shape[1]
@@ -234,8 +231,8 @@ class _Query(torch.autograd.Function):
         call(
             "anerf_field_backward", ctx.struct, n_threads(), n, x,
             RaysStruct(pointer(ray_index), pointer(ray_features), width),
-            ParamsStruct(*(t.data_ptr() for t in params)), ctx.encoding, d_rgb, d_sigma,
-            torch.empty_like(ctx.encoding), d_grid, None if touched is None else touched.marks,
+            ParamsStruct(*(t.data_ptr() for t in params)), ctx.encoding, rgb, d_rgb, d_sigma,
+            d_grid, None if touched is None else touched.marks,
             d_sigma_mlp, d_color_mlp, d_features, d_x,
         )  # fmt: skip
         d_rays = None

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
+from anerf.field.memory import prefer_huge_pages
 from anerf.field.native import LINE, checked_in_place
 
 
@@ -24,10 +25,9 @@ class TouchedGradient:
     @staticmethod
     def of(table: Float[Tensor, " g"]) -> "TouchedGradient":
         """A clean gradient for a table, whose length is a multiple of `LINE` in every layout."""
-        return TouchedGradient(
-            torch.zeros_like(table, requires_grad=False),
-            torch.zeros(table.numel() // LINE, dtype=torch.uint8),
-        )
+        values = torch.zeros_like(table, requires_grad=False)
+        prefer_huge_pages(table, values)
+        return TouchedGradient(values, torch.zeros(table.numel() // LINE, dtype=torch.uint8))
 
     def check(self, n_params: int) -> None:
         """Make sure that kernels may write the gradient of a table of `n_params` floats.

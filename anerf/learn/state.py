@@ -9,6 +9,7 @@ from torch import Tensor
 
 from anerf.errors import CheckpointError
 from anerf.field.layout import FieldLayout
+from anerf.field.memory import prefer_huge_pages
 from anerf.field.params import NAMES, FieldParams, check_params, init_field, init_mlp
 from anerf.field.spec import FieldSpec
 from anerf.field.touched import TouchedGradient
@@ -85,6 +86,7 @@ class ExpertState:
         """From now on, let kernels note which lines of the table a batch touches; see `touched`."""
         self.params = replace(self.params, touched=TouchedGradient.of(self.params.grid))
         self.scratch = TouchedGradient.of(self.params.grid)
+        prefer_huge_pages(self.moments["grid"].first, self.moments["grid"].second)
 
     @torch.no_grad()
     def set_background(self, shared: Float[Tensor, " b"]) -> None:

@@ -14,7 +14,8 @@ from anerf.render.cpu_rays import camera_rays
 from anerf.render.samples import March, Sampling
 from anerf.render.scene_model import SceneModel, render_scene_rays
 
-RAYS_AT_ONCE = 16384  # enough to keep kernels busy; their samples take some 40 MB
+SAMPLES_AT_ONCE = 1 << 20  # a table that was read stays in the caches longer; they take some 250 MB
+_MARCHED = 64  # samples of a ray to reckon with in a march, which mostly ends long before its limit
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ def c2w_in_learning_frame(
 def _rays(camera: Camera, pose: torch.Tensor, xy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     one = torch.zeros(1, dtype=torch.int32)
     return camera_rays([camera], one, pose[None], one.expand(len(xy)), xy)
+
+
+def _rays_at_once(sampling: Sampling | March) -> int:
+    of_a_ray = sampling.n_samples if isinstance(sampling, Sampling) else min(sampling.max_samples, _MARCHED)
+    return max(1, SAMPLES_AT_ONCE // of_a_ray)
 
 
 @torch.no_grad()
@@ -80,9 +86,11 @@ def render_picture(
     code = model.code_of(flight)
     device = model.models[0].params.grid.device
     pose = c2w_in_learning_frame(c2w, model.origin, model.scale)
-    sampling = Sampling(samples, model.spec.sample_floor) if isinstance(samples, int) else samples
+    sampling = (
+        samples if not isinstance(samples, int) else Sampling.of_picture(samples, model.spec.sample_floor)
+    )
     parts = []
-    for xy in pixel_centers(camera).split(RAYS_AT_ONCE):
+    for xy in pixel_centers(camera).split(_rays_at_once(sampling)):
         if should_stop is not None and should_stop():
             raise JobCancelled("the picture is no longer wanted")
         rays_o, rays_d = (v.to(device) for v in _rays(camera, pose, xy))

@@ -45,6 +45,11 @@ class Sampling:
     t_max: float = float("inf")
     n_coarse: int = 64
 
+    @staticmethod
+    def of_picture(n_samples: int, floor: float) -> "Sampling":
+        """As pictures take them: four coarse steps a sample are enough, within 32 and 64."""
+        return Sampling(n_samples, floor, n_coarse=min(max(4 * n_samples, 32), 64))
+
 
 @dataclass(frozen=True)
 class March:

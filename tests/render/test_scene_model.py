@@ -226,7 +226,7 @@ def test_rays_do_not_depend_on_who_is_rendered_with_them(monkeypatch):
     model = scene([random_expert(1), random_expert(2)], [WEST, EAST], TorchBackend())
     whole = render_picture(model, CAMERA, OBLIQUE)
     assert whole.rgb.std(axis=(0, 1)).max() > 0.05
-    monkeypatch.setattr(picture, "RAYS_AT_ONCE", 37)
+    monkeypatch.setattr(picture, "SAMPLES_AT_ONCE", 16 * 37)
     chunks = render_picture(model, CAMERA, OBLIQUE)
     assert np.abs(whole.rgb - chunks.rgb).max() < 1e-5
     assert np.abs(whole.depth_m - chunks.depth_m).max() < 1e-3
@@ -273,7 +273,7 @@ def test_what_does_not_exist_is_refused_by_name(halves):
 
 
 def test_a_picture_that_nobody_wants_any_more_is_stopped(halves, monkeypatch):
-    monkeypatch.setattr(picture, "RAYS_AT_ONCE", 500)
+    monkeypatch.setattr(picture, "SAMPLES_AT_ONCE", 16 * 500)
     asked = []
 
     def should_stop():

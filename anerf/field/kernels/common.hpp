@@ -1,9 +1,7 @@
-// What every kernel needs: the widest vector of this build, an exponential that vectorises, aligned memory.
+// What every kernel needs: the widest vector of this build, and an exponential that vectorises.
 #pragma once
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <new>
 
 // Functions that Python calls. They return 0, or 1 where memory ran out; nothing is thrown across the border.
@@ -50,18 +48,6 @@ inline float fast_exp(float x) {
 }
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + fast_exp(-x)); }
-
-// Floats on a cache line's border, not initialised.
-struct Free {
-  void operator()(float* p) const { std::free(p); }
-};
-using Buffer = std::unique_ptr<float[], Free>;
-
-inline Buffer make_buffer(size_t n_floats) {
-  void* memory = nullptr;
-  if (posix_memalign(&memory, 64, (n_floats + 16) * sizeof(float)) != 0) throw std::bad_alloc();
-  return Buffer(static_cast<float*>(memory));
-}
 
 inline size_t rounded_up(size_t n, size_t step) { return (n + step - 1) / step * step; }
 

@@ -1,6 +1,7 @@
 // The hash grid over whole batches: which thread does which level and which samples.
 #pragma once
 #include "grid.hpp"
+#include "memory.hpp"
 #include "threads.hpp"
 
 namespace anerf {

@@ -69,18 +69,35 @@ struct Workspace {
   }
 };
 
+// Floats of one level of a block's encodings, from the sample on.
+template <class Float>
+Float* level_at(const Grid& grid, long n, long sample, int level, Float* encoding) {
+  return encoding + (level * n + sample) * grid.n_features;
+}
+
+// Calls the encodings of samples [start, start + BLOCK) into the caches while other work goes on: they lie in as
+// many places as there are levels, which the processor does not foresee.
+template <bool WRITE>
+void expect_levels(const Grid& grid, long n, long start, const float* encoding) {
+  const long m = n - start < BLOCK ? n - start : BLOCK;
+  for (int level = 0; level < grid.n_levels && m > 0; level++) {
+    const float* from = level_at(grid, n, start, level, encoding);
+    for (long i = 0; i < m * grid.n_features; i += 16) __builtin_prefetch(from + i, WRITE);
+  }
+}
+
 // [level][n][F] -> [sample][level * F + f], and back.
 template <int F>
 void gather_levels(const Grid& grid, long n, long start, long m, const float* encoding, float* rows, long ld) {
   for (int level = 0; level < grid.n_levels; level++) {
-    const float* from = encoding + (level * n + start) * F;
+    const float* from = level_at(grid, n, start, level, encoding);
     for (long k = 0; k < m; k++) std::memcpy(rows + k * ld + level * F, from + k * F, sizeof(float) * F);
   }
 }
 template <int F>
 void spread_levels(const Grid& grid, long n, long start, long m, const float* rows, long ld, float* encoding) {
   for (int level = 0; level < grid.n_levels; level++) {
-    float* to = encoding + (level * n + start) * F;
+    float* to = level_at(grid, n, start, level, encoding);
     for (long k = 0; k < m; k++) std::memcpy(to + k * F, rows + k * ld + level * F, sizeof(float) * F);
   }
 }
@@ -90,17 +107,18 @@ void density_forward(const Field& f, const float* sigma_t, long n, long start, l
   with_features(f.grid.n_features, [&](auto features) {
     gather_levels<decltype(features)::value>(f.grid, n, start, m, encoding, w.encoded, f.sigma.padded_in);
   });
+  expect_levels<false>(f.grid, n, start + BLOCK, encoding);
   mlp_forward(f.sigma, sigma_t, rounded_up(m, ROWS), w.encoded, w.sigma, w.sigma_out);
 }
 
-void color_forward(const Field& f, const float* color_t, const Rays& rays, long start, long m, Workspace& w) {
+// What the colour network reads: the density network's other outputs, and what the ray knows.
+void fill_color_in(const Field& f, const Rays& rays, long start, long m, Workspace& w) {
   for (long k = 0; k < m; k++) {
     float* row = w.color_in + k * f.color.padded_in;
     std::memcpy(row, w.sigma_out + k * f.sigma.padded_out + 1, sizeof(float) * GEOMETRY);
     std::memcpy(row + GEOMETRY, rays.features + rays.ray_index[start + k] * rays.ray_width,
                 sizeof(float) * rays.ray_width);
   }
-  mlp_forward(f.color, color_t, rounded_up(m, ROWS), w.color_in, w.color, w.color_out);
 }
 
 void densities(const Field& f, const Workspace& w, long m, float* sigma) {
@@ -127,11 +145,17 @@ std::vector<Workspace> workspaces(const Field& f, int threads) {
 
 }  // namespace
 
-// sigma[n] and, unless rgb is null, rgb[n][3] of x[n][3]; leaves the encodings [n_levels][n][F] in `encoding`.
+// sigma[n] and, unless rgb is null, rgb[n][3] of x[n][3]; leaves the encodings [n_levels][n][F] in `encoding`
+// unless that is null.
 ANERF_EXPORT int anerf_field(const Field* field, int threads, long n, const float* x, const Rays* rays,
                              const Params* params, float* encoding, float* rgb, float* sigma) try {
   const Field& f = *field;
-  const Buffer columns = make_buffer(3 * n);
+  const size_t n_encoding = static_cast<size_t>(n) * f.grid.n_levels * f.grid.n_features;
+  const Buffer own = make_buffer(encoding ? 0 : n_encoding), columns = make_buffer(3 * n);
+  if (encoding)
+    prefer_huge_pages(encoding, sizeof(float) * n_encoding, false);
+  else
+    encoding = own.get();
   encode(f.grid, threads, n, columns_of(threads, n, x, columns.get()), params->table, encoding);
   const Buffer sigma_t = transposed(f.sigma, params->sigma), color_t = transposed(f.color, params->color);
   std::vector<Workspace> memory = workspaces(f, threads);
@@ -141,7 +165,8 @@ ANERF_EXPORT int anerf_field(const Field* field, int threads, long n, const floa
     density_forward(f, sigma_t.get(), n, start, m, encoding, w);
     densities(f, w, m, sigma + start);
     if (!rgb) return;
-    color_forward(f, color_t.get(), *rays, start, m, w);
+    fill_color_in(f, *rays, start, m, w);
+    mlp_forward(f.color, color_t.get(), rounded_up(m, ROWS), w.color_in, w.color, w.color_out);
     colors(f, w, m, rgb + start * 3);
   });
   return 0;
@@ -149,12 +174,12 @@ ANERF_EXPORT int anerf_field(const Field* field, int threads, long n, const floa
   return 1;
 }
 
-// Gradients of one call of anerf_field, given d_rgb[n][3] and d_sigma[n]. Adds to d_table (marking lines in
-// `touched`), d_sigma_mlp and d_color_mlp; writes d_x[n][3] and d_features[n][ray_width] (each sample's share of
-// its ray's); each may be null. `d_encoding` is scratch of the encoding's size.
+// Gradients of one call of anerf_field, which left `encoding` and gave `rgb`, from d_rgb[n][3] and d_sigma[n].
+// Adds to d_table (marking lines in `touched`), d_sigma_mlp and d_color_mlp; writes d_x[n][3] and
+// d_features[n][ray_width] (each sample's share of its ray's); each may be null.
 ANERF_EXPORT int anerf_field_backward(const Field* field, int threads, long n, const float* x, const Rays* rays,
-                                      const Params* params, const float* encoding, const float* d_rgb,
-                                      const float* d_sigma, float* d_encoding, float* d_table, uint8_t* touched,
+                                      const Params* params, const float* encoding, const float* rgb,
+                                      const float* d_rgb, const float* d_sigma, float* d_table, uint8_t* touched,
                                       float* d_sigma_mlp, float* d_color_mlp, float* d_features, float* d_x) try {
   const Field& f = *field;
   const bool through_grid = d_table || d_x;
@@ -162,6 +187,7 @@ ANERF_EXPORT int anerf_field_backward(const Field* field, int threads, long n, c
   const long blocks = (n + BLOCK - 1) / BLOCK, chunks = blocks < MAX_CHUNKS ? blocks : MAX_CHUNKS;
   const size_t n_sigma = f.sigma.n_params(), n_color = f.color.n_params(), n_mlp = rounded_up(n_sigma + n_color, 16);
   const Buffer partial = make_buffer(chunks * n_mlp);
+  const Buffer d_encoding = make_buffer(through_grid ? static_cast<size_t>(n) * f.grid.n_levels * f.grid.n_features : 0);
   std::vector<Workspace> memory = workspaces(f, threads);
   parallel_for(threads, chunks, [&](long chunk, int worker) {
     Workspace& w = memory[worker];
@@ -169,18 +195,19 @@ ANERF_EXPORT int anerf_field_backward(const Field* field, int threads, long n, c
     std::memset(sum, 0, sizeof(float) * n_mlp);
     for (long block = blocks * chunk / chunks; block < blocks * (chunk + 1) / chunks; block++) {
       const long start = block * BLOCK, m = length(start, n), rows = rounded_up(m, ROWS);
-      float sigma[BLOCK], rgb[BLOCK * 3];
+      float sigma[BLOCK];
       density_forward(f, sigma_t.get(), n, start, m, encoding, w);
       densities(f, w, m, sigma);
-      color_forward(f, color_t.get(), *rays, start, m, w);
-      colors(f, w, m, rgb);
+      fill_color_in(f, *rays, start, m, w);
+      mlp_hidden(f.color, color_t.get(), rows, w.color_in, w.color);
+      if (through_grid) expect_levels<true>(f.grid, n, start, d_encoding.get());
 
       for (long k = 0; k < m; k++)
         for (int c = 0; c < 3; c++) {
-          const float p = rgb[k * 3 + c];
+          const float p = rgb[(start + k) * 3 + c];
           w.d_color_out[k * f.color.padded_out + c] = d_rgb[(start + k) * 3 + c] * p * (1.0f - p);
         }
-      mlp_backward(f.color, params->color, rows, m, w.color_in, w.color, w.d_color_out,
+      mlp_backward(f.color, params->color, rows, m, w.color_in, w.color, w.d_color_out, 3,
                    d_color_mlp ? sum + n_sigma : nullptr, w.d_color_in);
 
       for (long k = 0; k < m; k++) {
@@ -192,11 +219,12 @@ ANERF_EXPORT int anerf_field_backward(const Field* field, int threads, long n, c
         if (d_features)
           std::memcpy(d_features + (start + k) * rays->ray_width, from + GEOMETRY, sizeof(float) * rays->ray_width);
       }
-      mlp_backward(f.sigma, params->sigma, rows, m, w.encoded, w.sigma, w.d_sigma_out, d_sigma_mlp ? sum : nullptr,
-                   through_grid ? w.d_encoded : nullptr);
+      mlp_backward(f.sigma, params->sigma, rows, m, w.encoded, w.sigma, w.d_sigma_out, 1 + GEOMETRY,
+                   d_sigma_mlp ? sum : nullptr, through_grid ? w.d_encoded : nullptr);
       if (through_grid)
         with_features(f.grid.n_features, [&](auto features) {
-          spread_levels<decltype(features)::value>(f.grid, n, start, m, w.d_encoded, f.sigma.padded_in, d_encoding);
+          spread_levels<decltype(features)::value>(f.grid, n, start, m, w.d_encoded, f.sigma.padded_in,
+                                                              d_encoding.get());
         });
     }
   });
@@ -208,8 +236,8 @@ ANERF_EXPORT int anerf_field_backward(const Field* field, int threads, long n, c
   if (!through_grid) return 0;
   const Buffer columns = make_buffer(3 * n);
   const Positions positions = columns_of(threads, n, x, columns.get());
-  if (d_table) scatter(f.grid, threads, n, positions, d_encoding, d_table, touched);
-  if (d_x) position_gradient(f.grid, threads, n, positions, params->table, d_encoding, d_x);
+  if (d_table) scatter(f.grid, threads, n, positions, d_encoding.get(), d_table, touched);
+  if (d_x) position_gradient(f.grid, threads, n, positions, params->table, d_encoding.get(), d_x);
   return 0;
 } catch (const std::bad_alloc&) {
   return 1;

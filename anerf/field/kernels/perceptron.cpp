@@ -34,7 +34,7 @@ ANERF_EXPORT int anerf_mlp(const Mlp* mlp, int threads, long n, const float* x, 
       if (out) std::memcpy(out + start * mlp->padded_out, top, sizeof(float) * m * mlp->padded_out);
       if (!d_out) continue;
       std::memcpy(d_top, d_out + start * mlp->padded_out, sizeof(float) * m * mlp->padded_out);
-      mlp_backward(*mlp, params, rows, m, in, block, d_top, d_params ? sum : nullptr, d_x ? d_in : nullptr);
+      mlp_backward(*mlp, params, rows, m, in, block, d_top, mlp->padded_out, d_params ? sum : nullptr, d_x ? d_in : nullptr);
       for (long k = 0; d_x && k < m; k++)
         std::memcpy(d_x + (start + k) * mlp->n_in, d_in + k * mlp->padded_in, sizeof(float) * mlp->n_in);
     }

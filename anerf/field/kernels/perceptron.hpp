@@ -2,6 +2,7 @@
 // caches. Matrices lie row-major as [fan out, fan in], one after the other (tiny-cuda-nn).
 #pragma once
 #include "gemm.hpp"
+#include "memory.hpp"
 
 namespace anerf {
 
@@ -47,9 +48,8 @@ struct MlpBlock {
                  memory + static_cast<size_t>(mlp.n_hidden_layers + 1) * rows * mlp.width} {}
 };
 
-// out[rows][padded_out] from in[rows][padded_in]; rows is a multiple of ROWS.
-inline void mlp_forward(const Mlp& mlp, const float* weights_t, long rows, const float* in, MlpBlock& block,
-                        float* out) {
+// The hidden layers of in[rows][padded_in], into the block; returns the last. `rows` is a multiple of ROWS.
+inline const float* mlp_hidden(const Mlp& mlp, const float* weights_t, long rows, const float* in, MlpBlock& block) {
   const float* below = in;
   long ld = mlp.padded_in;
   for (int i = 0; i < mlp.n_hidden_layers; i++) {
@@ -58,31 +58,38 @@ inline void mlp_forward(const Mlp& mlp, const float* weights_t, long rows, const
     below = layer;
     ld = mlp.width;
   }
-  const int last = mlp.n_hidden_layers;
-  gemm<Finish::PLAIN>(rows, mlp.padded_out, ld, below, ld, weights_t + mlp.start(last), mlp.padded_out, out,
-                      mlp.padded_out);
+  return below;
 }
 
-// From d_out[rows][padded_out], after mlp_forward on the same block: adds to d_params what the first n samples
-// owe, and writes d_in[rows][padded_in] unless it is null.
+// out[rows][padded_out] from in[rows][padded_in].
+inline void mlp_forward(const Mlp& mlp, const float* weights_t, long rows, const float* in, MlpBlock& block,
+                        float* out) {
+  const float* top = mlp_hidden(mlp, weights_t, rows, in, block);
+  gemm<Finish::PLAIN>(rows, mlp.padded_out, mlp.width, top, mlp.width, weights_t + mlp.start(mlp.n_hidden_layers),
+                      mlp.padded_out, out, mlp.padded_out);
+}
+
+// From d_out[rows][padded_out], after mlp_hidden on the same block: adds to d_params what the first n samples
+// owe, and writes d_in[rows][padded_in] unless it is null. Beyond its first n_d columns d_out is zero.
 inline void mlp_backward(const Mlp& mlp, const float* params, long rows, long n, const float* in, MlpBlock& block,
-                         const float* d_out, float* d_params, float* d_in) {
+                         const float* d_out, long n_d, float* d_params, float* d_in) {
   const float* d_above = d_out;
-  long d_width = mlp.padded_out;
+  long d_width = mlp.padded_out;  // of d_above's rows in memory
   for (int i = mlp.n_hidden_layers; i >= 0; i--) {
     const float* below = i ? block.hidden + static_cast<size_t>(i - 1) * rows * mlp.width : in;
     const long width = mlp.fan_in(i);
     // d_matrix[out][in] += sum over samples of d_above[sample][out] * below[sample][in]
     if (d_params)
-      add_transposed_product(d_width, width, n, d_above, d_width, below, width, d_params + mlp.start(i), width);
+      add_transposed_product(static_cast<long>(rounded_up(n_d, ROWS)), width, n, d_above, d_width, below, width,
+                             d_params + mlp.start(i), width);
     const float* matrix = params + mlp.start(i);
     if (i > 0) {
       float* d_below = block.d_hidden[i & 1];
-      gemm<Finish::MASK>(rows, width, d_width, d_above, d_width, matrix, width, d_below, width, below, width);
+      gemm<Finish::MASK>(rows, width, n_d, d_above, d_width, matrix, width, d_below, width, below, width);
       d_above = d_below;
-      d_width = width;
+      d_width = n_d = width;
     } else if (d_in) {
-      gemm<Finish::PLAIN>(rows, width, d_width, d_above, d_width, matrix, width, d_in, width);
+      gemm<Finish::PLAIN>(rows, width, n_d, d_above, d_width, matrix, width, d_in, width);
     }
   }
 }

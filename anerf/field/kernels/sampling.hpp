@@ -28,9 +28,23 @@ struct Guide {
   const DensityGrid* grids;
   const float* centroids;  // [n_grids][3]
 
-  // value[k] at o + d * (start + step * k) for k < count: loops that vectorise, then one that reads.
+  // The expert with the nearest centroid.
+  int32_t owner(float x, float y, float z) const {
+    float least = __builtin_inff();
+    int32_t nearest = 0;
+    for (int i = 0; i < n_grids; i++) {
+      const float *c = centroids + 3 * i, dx = x - c[0], dy = y - c[1], dz = dims == 3 ? z - c[2] : 0.0f;
+      const float squared = dx * dx + dy * dy + dz * dz;
+      nearest = squared < least ? i : nearest;
+      least = squared < least ? squared : least;
+    }
+    return nearest;
+  }
+
+  // value[k] at o + d * (start + step * k) for k < count: a loop that vectorises, then one that reads. Regions
+  // are convex, so a stretch that ends in the region where it began lies in it.
   void densities(const float* o, const float* d, float start, float step, int count, float* value) const {
-    constexpr int BLOCK = 64;
+    constexpr int BLOCK = 32;
     for (int done = 0; done < count; done += BLOCK) {
       const int m = count - done < BLOCK ? count - done : BLOCK;
       float x[BLOCK], y[BLOCK], z[BLOCK];
@@ -40,28 +54,18 @@ struct Guide {
         y[k] = o[1] + d[1] * t;
         z[k] = o[2] + d[2] * t;
       }
-      int32_t cell[BLOCK];
-      if (n_grids == 1) {
-        for (int k = 0; k < m; k++) cell[k] = grids[0].cell(x[k], y[k], z[k]);
-        for (int k = 0; k < m; k++) value[done + k] = grids[0].values[cell[k]];
-        continue;
-      }
-      float least[BLOCK];
-      int32_t owner[BLOCK];
-      const float use_z = dims == 3 ? 1.0f : 0.0f;
-      for (int k = 0; k < m; k++) least[k] = __builtin_inff(), owner[k] = 0;
-      for (int i = 0; i < n_grids; i++) {
-        const float* c = centroids + 3 * i;
+      const int32_t first = owner(x[0], y[0], z[0]), last = m > 1 ? owner(x[m - 1], y[m - 1], z[m - 1]) : first;
+      if (first != last) {
         for (int k = 0; k < m; k++) {
-          const float dx = x[k] - c[0], dy = y[k] - c[1], dz = (z[k] - c[2]) * use_z;
-          const float squared = dx * dx + dy * dy + dz * dz;
-          owner[k] = squared < least[k] ? i : owner[k];
-          least[k] = squared < least[k] ? squared : least[k];
+          const int32_t mine = owner(x[k], y[k], z[k]);
+          value[done + k] = only >= 0 && mine != only ? -1.0f : grids[mine].values[grids[mine].cell(x[k], y[k], z[k])];
         }
-      }
-      for (int k = 0; k < m; k++) {
-        const DensityGrid& grid = grids[owner[k]];
-        value[done + k] = only >= 0 && owner[k] != only ? -1.0f : grid.values[grid.cell(x[k], y[k], z[k])];
+      } else if (only >= 0 && first != only) {
+        for (int k = 0; k < m; k++) value[done + k] = -1.0f;
+      } else {
+        int32_t cell[BLOCK];
+        for (int k = 0; k < m; k++) cell[k] = grids[first].cell(x[k], y[k], z[k]);
+        for (int k = 0; k < m; k++) value[done + k] = grids[first].values[cell[k]];
       }
     }
   }
