@@ -37,7 +37,7 @@ def test_kernels_and_torch_see_the_same_field(monkeypatch):
     assert [c.backend.name for c in contenders(layout)[:2]] == ["cpu", "torch"]
     found = {}
     for contender in (kernels, twin):
-        rgb, sigma = contender._query(batch)
+        rgb, sigma = contender.answer(batch)
         grads = torch.autograd.grad(
             (rgb, sigma), contender.params.tensors(), (batch.d_rgb, batch.d_sigma), allow_unused=True
         )
