@@ -9,11 +9,19 @@ from typing import Any
 import numpy as np
 from tensorboardX import SummaryWriter
 
-from actors import settings
 from actors.checkpointing import Checkpoints
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
-from actors.learning import (
+from actors.training import metric_row, validation_views
+from anerf.checkpoint.load import field_setting, load_background
+from anerf.checkpoint.manifest import Manifest, ShardRecord, read_manifest
+from anerf.checkpoint.resolve import expert_file, step_folder
+from anerf.checkpoint.shards import copy_shard
+from anerf.errors import JobCancelled, SceneError
+from anerf.jobs import settings
+from anerf.jobs.events import JobLog
+from anerf.jobs.folder import write_json_atomically
+from anerf.jobs.learning import (
     adaptation_batch,
     base_checkpoint,
     batch_views,
@@ -21,14 +29,6 @@ from actors.learning import (
     learning_device,
     support_tiles,
 )
-from actors.training import metric_row, validation_views
-from anerf.checkpoint.load import field_setting, load_background
-from anerf.checkpoint.manifest import Manifest, ShardRecord, read_manifest
-from anerf.checkpoint.resolve import expert_file, step_folder
-from anerf.checkpoint.shards import copy_shard
-from anerf.errors import JobCancelled, SceneError
-from anerf.jobs.events import JobLog
-from anerf.jobs.folder import write_json_atomically
 from anerf.jobs.spec import EvalJob
 from anerf.learn.evaluate import ViewScore, mean_scores
 from anerf.partition.coverage import scene_tiles

@@ -8,11 +8,11 @@ from typing import Any
 import ray
 
 from actors.adapting import AdaptRun
-from actors.learning import job_of
 from actors.training import TrainRun
 from anerf import logs
 from anerf.errors import JobError
 from anerf.jobs.events import JobLog
+from anerf.jobs.learning import job_of
 from anerf.jobs.spec import EvalJob, TrainJob
 
 log = logging.getLogger(__name__)

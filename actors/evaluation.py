@@ -11,11 +11,11 @@ import ray
 import torch
 from ray import ObjectRef
 
-from actors.learning import learning_device
 from anerf.checkpoint.load import expert_box, field_setting, load_background, load_expert_model, scene_model
 from anerf.checkpoint.manifest import Manifest
 from anerf.errors import BackendError
 from anerf.field.threads import use_threads
+from anerf.jobs.learning import learning_device
 from anerf.learn.evaluate import ScoredView, ViewScore, score_view
 from anerf.learn.lpips import Lpips
 from anerf.learn.state import field_params, restore_density

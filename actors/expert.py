@@ -8,13 +8,13 @@ import numpy as np
 import ray
 import torch
 
-from actors.learning import Learning, build_learning, learning_device
 from anerf import logs
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import expert_file
 from anerf.checkpoint.shards import write_shard
 from anerf.errors import AnerfError
 from anerf.field.threads import use_threads
+from anerf.jobs.learning import Learning, build_learning, learning_device
 from anerf.learn.expert import StretchReport
 
 log = logging.getLogger(__name__)

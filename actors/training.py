@@ -8,16 +8,16 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
-from actors import settings
 from actors.checkpointing import Checkpoints, stamp
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
-from actors.learning import learning_device, start_checkpoint
 from anerf.checkpoint.load import field_setting
 from anerf.checkpoint.manifest import Manifest, read_manifest
 from anerf.errors import CheckpointError, JobCancelled
+from anerf.jobs import settings
 from anerf.jobs.events import JobLog
 from anerf.jobs.folder import write_json_atomically
+from anerf.jobs.learning import learning_device, start_checkpoint
 from anerf.jobs.spec import TrainJob
 from anerf.learn.evaluate import ViewScore, mean_scores
 from anerf.learn.expert import StretchReport

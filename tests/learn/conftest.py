@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from actors.learning import fresh_density
 from anerf.checkpoint.load import learning_box
 from anerf.field.backend import CpuBackend, FieldBackend, TorchBackend
 from anerf.field.spec import FieldSpec
 from anerf.field.threads import kernel_threads
 from anerf.geometry.boxes import Aabb
+from anerf.jobs.learning import fresh_density
 from anerf.learn.algorithms import OuterSettings
 from anerf.learn.expert import Expert
 from anerf.learn.objective import Learner

@@ -7,13 +7,13 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from actors import settings
 from anerf.checkpoint.load import expert_box, field_setting
 from anerf.checkpoint.manifest import read_manifest
 from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint, step_folder
 from anerf.checkpoint.shards import read_shard
 from anerf.errors import CheckpointError, JobError
 from anerf.geometry.boxes import Aabb
+from anerf.jobs import settings
 from anerf.jobs.folder import read_accepted_job
 from anerf.jobs.spec import EvalJob, Job, TrainJob
 from anerf.learn.adapt import Adapter, AdaptSettings

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from actors.settings import backend_name
 from anerf.errors import BackendError, JobError
 from anerf.field.backend import choose_backend
+from anerf.jobs.settings import backend_name
 from anerf.jobs.spec import parse_job
 
 
