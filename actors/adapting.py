@@ -6,14 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from tensorboardX import SummaryWriter
 
 from actors.checkpointing import Checkpoints
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
 from actors.training import metric_row, validation_views
-from anerf.checkpoint.load import field_setting, load_background
+from anerf.checkpoint.load import field_setting, load_shared
 from anerf.checkpoint.manifest import Manifest, ShardRecord, read_manifest
 from anerf.checkpoint.resolve import expert_file, step_folder
 from anerf.checkpoint.shards import copy_shard
@@ -37,6 +36,7 @@ from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import Scene, load_scene
 
 OLD_VIEWS = 4
+EXPOSURE_STEPS = 10  # between two meetings of the experts about the new photographs' exposures
 MIN_TILES = 4  # an expert that sees less of a flight has nothing to learn from it
 
 
@@ -139,7 +139,10 @@ class AdaptRun:
             if self._cancelled():
                 raise JobCancelled(f"cancelled after {pool.step} adaptation steps; nothing was saved")
             started, before = time.monotonic(), pool.step
-            reports = pool.advance(min(to_step, before + stride))
+            meeting = (before // EXPOSURE_STEPS + 1) * EXPOSURE_STEPS
+            reports = pool.advance(min(to_step, before + stride, meeting))
+            if pool.step == meeting:
+                pool.sync_exposures()
             seconds = max(time.monotonic() - started, 1e-3)
             self._adapt_s += seconds
             stride = max(1, min(4 * stride, round((pool.step - before) / seconds)))
@@ -166,10 +169,9 @@ class AdaptRun:
             folder=str(Path(self._dir) / "rendered"),
         )
         spec, _ = field_setting(manifest, learning_device())
-        background = load_background(uri, manifest, spec)
-        behind = None if background is None else background.numpy()
+        shared = load_shared(uri, manifest, spec) | pool.exposures()
         parts: list[list[ViewScore]] = pool.results(
-            lambda: request_scores(manifest, request, behind, pool.snapshots(), base_uri=uri)
+            lambda: request_scores(manifest, request, shared, pool.snapshots(), base_uri=uri)
         )
         scores = sorted((score for part in parts for score in part), key=lambda s: (s.role, s.file))
         self._rows += [metric_row(score, manifest.step) for score in scores]
@@ -201,12 +203,12 @@ class AdaptRun:
         for expert in set(base.shards) - set(plan.touched):
             shards[expert] = copy_shard(uri, base.shards[expert], expert_file(folder, expert))
         spec, _ = field_setting(base, learning_device())
-        background = load_background(uri, base, spec)
+        shared = load_shared(uri, base, spec) | pool.exposures()
         metrics = {f"new_{name}": value for name, value in point["new"].items()}
         saved = checkpoints.commit(
             replace(manifest, step=step, metrics=metrics, job=self._job.given()),
             shards,
-            None if background is None else np.asarray(background),
+            shared,
         )
         checkpoints.rate(step, point["new"]["psnr_db"])
         return saved

@@ -1,6 +1,7 @@
 """A coordinator's checkpoints: every expert writes its shard, then the manifest makes them one."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -73,26 +74,26 @@ class Checkpoints:
         self,
         manifest: Manifest,
         shards: dict[int, ShardRecord],
-        background: np.ndarray | None,
+        shared: Mapping[str, np.ndarray],
     ) -> str:
         """Write the shared shard, then the manifest; the checkpoint exists when this returns its folder.
 
         `shards` already lie in `step_folder(root, manifest.step)`.
         """
         uri = step_folder(self.root, manifest.step)
-        shared = None
-        if background is not None:
-            tensors = {"background": torch.from_numpy(background)}
-            shared = write_shard(shared_file(uri), tensors, {"step": str(manifest.step)})
+        record = None
+        if shared:
+            tensors = {name: torch.from_numpy(np.array(array)) for name, array in sorted(shared.items())}
+            record = write_shard(shared_file(uri), tensors, {"step": str(manifest.step)})
         in_order = dict(sorted(shards.items()))
-        write_manifest(uri, replace(manifest, created_at=utc_now(), shards=in_order, shared=shared))
+        write_manifest(uri, replace(manifest, created_at=utc_now(), shards=in_order, shared=record))
         self.events.append("checkpoint", step=manifest.step, uri=uri)
         return uri
 
     def save(self, manifest: Manifest, pool: ExpertPool) -> str:
         """A checkpoint of all experts of the pool, at its step."""
         shards = pool.call("save", step_folder(self.root, manifest.step))
-        return self.commit(manifest, shards, pool.mean_background())
+        return self.commit(manifest, shards, pool.shared())
 
     def rate(self, step: int, psnr_db: float | None) -> None:
         """Point `best` at this checkpoint if none was better, and delete those no longer needed.

@@ -11,7 +11,7 @@ import ray
 import torch
 from ray import ObjectRef
 
-from anerf.checkpoint.load import expert_box, field_setting, load_background, load_expert_model, scene_model
+from anerf.checkpoint.load import expert_box, field_setting, load_expert_model, scene_model
 from anerf.checkpoint.manifest import Manifest
 from anerf.errors import BackendError
 from anerf.field.threads import use_threads
@@ -46,7 +46,7 @@ class ViewsRequest:
 def request_scores(
     manifest: Manifest,
     request: ViewsRequest,
-    background: np.ndarray | None,
+    shared: Mapping[str, np.ndarray],
     snapshots: Mapping[int, ObjectRef],
     base_uri: str | None = None,
 ) -> list[ObjectRef]:
@@ -62,7 +62,7 @@ def request_scores(
     shares = [replace(request, views=request.views[i::n_tasks]) for i in range(n_tasks)]
     gpus = 0.1 / n_tasks if ray.cluster_resources().get("GPU", 0) >= 1 else 0
     score = _score_views.options(num_gpus=gpus)
-    return [score.remote(manifest, share, background, base_uri, order, *refs) for share in shares]
+    return [score.remote(manifest, share, shared, base_uri, order, *refs) for share in shares]
 
 
 def snapshot_model(snapshot: Snapshot, manifest: Manifest, expert: int, setting: FieldSetting) -> ExpertModel:
@@ -81,7 +81,7 @@ def snapshot_model(snapshot: Snapshot, manifest: Manifest, expert: int, setting:
 def _score_views(
     manifest: Manifest,
     request: ViewsRequest,
-    background: np.ndarray | None,
+    shared: Mapping[str, np.ndarray],
     base_uri: str | None,
     order: list[int],
     *snapshots: Snapshot,
@@ -98,12 +98,7 @@ def _score_views(
             models.append(load_expert_model(base_uri, manifest, expert, setting).to(device))
         else:
             raise BackendError(f"expert {expert} has neither a snapshot nor a checkpoint to be read from")
-    if background is not None:
-        behind = torch.from_numpy(background.copy()).to(device)
-    else:
-        behind = load_background(base_uri, manifest, spec) if base_uri is not None else None
-        behind = None if behind is None else behind.to(device)
-    model = scene_model(manifest, spec, setting, tuple(models), behind)
+    model = scene_model(manifest, spec, setting, tuple(models), shared)
     scene = load_scene(Path(request.scene))
     pixels = open_pixels(scene, request.downscale)
     lpips = Lpips() if request.lpips else None

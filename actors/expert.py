@@ -16,6 +16,7 @@ from anerf.errors import AnerfError
 from anerf.field.threads import use_threads
 from anerf.jobs.learning import Learning, build_learning, learning_device
 from anerf.learn.expert import StretchReport
+from anerf.render.exposure import Exposures
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,21 @@ class ExpertActor:
     def set_background(self, at_step: int, shared: np.ndarray) -> None:
         """Take the experts' mean."""
         self._at(at_step).state.set_background(torch.from_numpy(shared.copy()))
+
+    def exposure_evidence(self, at_step: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """What the expert's rays say of the photographs' exposures, where these are learned."""
+        evidence = self._at(at_step).state.evidence
+        return None if evidence is None else (evidence.xx.numpy(), evidence.xy.numpy())
+
+    def exposures(self, at_step: int) -> dict[str, np.ndarray]:
+        """The photographs' exposures as the expert knows them; empty where there are none."""
+        exposures = self._at(at_step).state.exposures
+        return {} if exposures is None else exposures.named()
+
+    def set_exposures(self, at_step: int, named: dict[str, np.ndarray]) -> None:
+        """Take the exposures that all experts' evidence gave."""
+        state, exposures = self._at(at_step).state, Exposures.of_named(named)
+        state.exposures = None if exposures is None else exposures.to(state.params.grid.device)
 
     def snapshot(self, at_step: int) -> dict[str, np.ndarray]:
         """What pictures need, as arrays that the object store shares without copying."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import ray
+import torch
 from ray.exceptions import (
     ActorUnavailableError,
     GetTimeoutError,
@@ -20,6 +21,8 @@ from actors.expert import ExpertActor, StepMismatch
 from anerf.errors import AnerfError, ExpertLost, JobCancelled
 from anerf.jobs.events import JobLog
 from anerf.learn.expert import StretchReport
+from anerf.learn.exposure import solved_exposures
+from anerf.render.exposure import Exposures
 
 log = logging.getLogger(__name__)
 
@@ -129,16 +132,31 @@ class ExpertPool:
                 log.warning("a snapshot was lost (%s), taken again", error)
             self.call("background")  # any call that names the step brings a restarted expert back to it
 
-    def mean_background(self) -> np.ndarray | None:
-        """Mean of the experts' backgrounds, where they have one."""
+    def shared(self) -> dict[str, np.ndarray]:
+        """What belongs to the whole scene, by name: the mean background and the photographs' exposures."""
+        named = self.exposures()
         copies = [c for _, c in sorted(self.call("background").items()) if c is not None]
-        return np.asarray(sum(copies) / len(copies), dtype=np.float32) if copies else None
+        if copies:
+            named["background"] = np.asarray(sum(copies) / len(copies), dtype=np.float32)
+        return named
+
+    def exposures(self) -> dict[str, np.ndarray]:
+        """The photographs' exposures, of which every expert has the same copy; empty where there are none."""
+        return dict(next(iter(self.call("exposures").values()), {}))
 
     def sync_background(self) -> None:
         """Give every expert the mean of their backgrounds."""
-        mean = self.mean_background()
+        mean = self.shared().get("background")
         if mean is not None:
             self.call("set_background", mean)
+
+    def sync_exposures(self) -> None:
+        """Give every expert the exposures that all experts' rays together speak for."""
+        evidence = [e for _, e in sorted(self.call("exposure_evidence").items()) if e is not None]
+        before = Exposures.of_named(self.exposures())
+        if evidence and before is not None:
+            tensors = [(torch.from_numpy(xx.copy()), torch.from_numpy(xy.copy())) for xx, xy in evidence]
+            self.call("set_exposures", solved_exposures(tensors, before).named())
 
     def stop(self) -> None:
         """End every expert's process."""

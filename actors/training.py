@@ -21,6 +21,7 @@ from anerf.jobs.learning import learning_device, start_checkpoint
 from anerf.jobs.spec import TrainJob
 from anerf.learn.evaluate import ViewScore, mean_scores
 from anerf.learn.expert import StretchReport
+from anerf.learn.exposure import SETTLED_STEPS
 from anerf.learn.rays import SURVEY_FLIGHT
 from anerf.partition.regions import Partition
 from anerf.products.tables import MetricRow, save_metrics
@@ -143,6 +144,8 @@ class TrainRun:
             step = to_step
             if schedule.due(step, schedule.sync_step):
                 pool.sync_background()
+                if step >= SETTLED_STEPS:
+                    pool.sync_exposures()
             eta_s = (time.monotonic() - began) / (step - began_step) * (schedule.outer_steps - step)
             self._report(step, reports, round_s, eta_s, writer)
             if schedule.due(step, schedule.eval_step) and views:
@@ -185,7 +188,7 @@ class TrainRun:
             folder=str(Path(self._dir) / "rendered") if last else None,
         )
         parts: list[list[ViewScore]] = pool.results(
-            lambda: request_scores(manifest, request, pool.mean_background(), pool.snapshots())
+            lambda: request_scores(manifest, request, pool.shared(), pool.snapshots())
         )
         scores = sorted((score for part in parts for score in part), key=lambda s: (s.role, s.file))
         self._rows += [metric_row(score, manifest.step) for score in scores]

@@ -1,5 +1,8 @@
 """From a checkpoint folder to a scene that renders."""
 
+from collections.abc import Mapping
+
+import numpy as np
 import torch
 
 from anerf.checkpoint.manifest import Box, Manifest, read_manifest
@@ -12,6 +15,7 @@ from anerf.geometry.boxes import Aabb
 from anerf.geometry.geodesy import GeodeticReference
 from anerf.learn.state import field_params, restore_density
 from anerf.render.expert import ExpertModel, FieldSetting
+from anerf.render.exposure import Exposures
 from anerf.render.scene_model import SceneModel
 
 
@@ -66,10 +70,12 @@ def scene_model(
     spec: FieldSpec,
     setting: FieldSetting,
     models: tuple[ExpertModel, ...],
-    background: torch.Tensor | None,
+    shared: Mapping[str, np.ndarray],
 ) -> SceneModel:
-    """Experts and stamps put together."""
-    stamp = manifest.scene
+    """Experts, stamps and what `load_shared` gives put together, on the experts' device."""
+    stamp, device = manifest.scene, models[0].params.grid.device
+    background = shared.get("background")
+    exposures = Exposures.of_named(shared)
     return SceneModel(
         scene_name=stamp.name,
         reference=GeodeticReference(*stamp.reference),
@@ -85,19 +91,17 @@ def scene_model(
         spec=spec,
         setting=setting,
         models=models,
-        background=background,
+        background=None if background is None else torch.from_numpy(np.array(background)).to(device),
+        exposures=None if exposures is None else exposures.to(device),
     )
 
 
-def load_background(uri: str, manifest: Manifest, spec: FieldSpec) -> torch.Tensor | None:
-    """The shared background head, where the field has one."""
-    if spec.background != "head":
-        return None
-    if manifest.shared is None:
-        raise CheckpointError(
-            f"the checkpoint {uri} has no shared shard though its field has a background head"
-        )
-    return read_shard(uri, manifest.shared)["background"]
+def load_shared(uri: str, manifest: Manifest, spec: FieldSpec) -> dict[str, np.ndarray]:
+    """What belongs to the whole scene, by name: background head and exposures, where there are any."""
+    named = {} if manifest.shared is None else read_shard(uri, manifest.shared)
+    if spec.background == "head" and "background" not in named:
+        raise CheckpointError(f"the checkpoint {uri} lacks the background head that its field has")
+    return {name: tensor.numpy() for name, tensor in named.items()}
 
 
 def load_scene_model(path: str, prefix: str = "best", device: str = "cpu") -> SceneModel:
@@ -117,5 +121,4 @@ def load_scene_model(path: str, prefix: str = "best", device: str = "cpu") -> Sc
     spec, setting = field_setting(manifest, target)
     n_experts = len(manifest.partition.centroids)
     models = tuple(load_expert_model(uri, manifest, i, setting).to(target) for i in range(n_experts))
-    background = load_background(uri, manifest, spec)
-    return scene_model(manifest, spec, setting, models, None if background is None else background.to(target))
+    return scene_model(manifest, spec, setting, models, load_shared(uri, manifest, spec))

@@ -89,6 +89,8 @@ def _training(job: TrainJob, job_dir: str, expert: int) -> Expert:
         density = fresh_density(scene, box, torch.e**setting.scale.log_bias)
         generator = step_generator(job.seed, expert, 0, "init")
         state = new_state(spec, setting.layout, density, box, generator)
+        if job.image_exposure:
+            state.learn_exposures(rays.n_images)
     else:
         manifest = read_manifest(start)
         spec, setting = field_setting(manifest, device, settings.backend_name(job))

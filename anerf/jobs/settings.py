@@ -99,6 +99,7 @@ def train_rates(job: TrainJob) -> Rates:
         background=job.bg_lr,
         decay_factor=1.0 if job.no_scheduler else job.decay_factor,
         outer_steps=job.outer_steps,
+        hold=job.lr_hold,
         warmup_steps=WARMUP_STEPS,
     )
 

@@ -228,7 +228,11 @@ class TrainJob(JobFields, OptimizerFields):
     bg_hidden: Width = 32
     bg_encoding: Literal["spherical", "frequency"] = "spherical"
     bg_color_default: Annotated[str | tuple[float, float, float], BeforeValidator(_background)] = "random"
+    image_exposure: bool = True
+    """Learn each photograph's exposure and tint beside the scene, so that the scene does not have to."""
     no_scheduler: bool = False
+    lr_hold: Share = 0.0
+    """Share of the steps before learning rates start to decay."""
     decay_factor: Annotated[float, Field(ge=1, le=1e9)] = 10.0
     algo: Literal["plain", "maml", "fomaml", "reptile"] = "fomaml"
     outer_steps: Count = 20_000

@@ -51,7 +51,8 @@ def ray_errors(
         )
         behind = background_color(learner.setting.backend, learner.spec, state.background, rays_d)
         seen, _ = render_samples(expert, learner.setting, samples, rays_d, batch.code[part], behind)
-        errors.append(((seen.rgb - batch.rgb[part]) ** 2).mean(1) * batch.weight[part])
+        rgb = seen.rgb if state.exposures is None else state.exposures.applied(seen.rgb, batch.image[part])
+        errors.append(((rgb - batch.rgb[part]) ** 2).mean(1) * batch.weight[part])
     return torch.cat(errors)
 
 
@@ -120,6 +121,8 @@ class Adapter:
             for name, m in state.moments.items()
         }
         state.step = 0
+        if state.exposures is not None:
+            state.relearn_exposures(new_rays.n_images)
         if learner.setting.on_kernels:
             state.track_touched()
         self.replayed = None if old_rays is None else self._tiles_to_replay(old_rays)

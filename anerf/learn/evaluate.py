@@ -2,15 +2,18 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 
 from anerf.errors import SceneError
+from anerf.learn.exposure import neighbours_exposure
 from anerf.learn.lpips import Lpips
 from anerf.learn.metrics import psnr, ssim
 from anerf.learn.rays import flight_of
+from anerf.render.exposure import exposed
 from anerf.render.picture import Picture, render_picture
 from anerf.render.scene_model import SceneModel
 from anerf.scene.pixels import PixelStore
@@ -22,7 +25,11 @@ PSNR_CAP_DB = 99.0  # of equal pictures, whose PSNR is infinite and cannot stand
 
 @dataclass(frozen=True)
 class ViewScore:
-    """One view's scores in sRGB. `fitted_psnr_db` is after an affine colour fit to the photograph.
+    """One view's scores in sRGB.
+
+    Where exposures were learned, `psnr_db` and all others are those of the view as exposed as its neighbours
+    in the flight (`neighbours_exposure`): nothing of the view itself is used. `mean_look_psnr_db` is without
+    that, `fitted_psnr_db` after an affine colour fit to the photograph.
 
     `role` says what the view was to the adaptation: `new` (of the new flight, never adapted on) or `old`.
     """
@@ -32,6 +39,7 @@ class ViewScore:
     role: str
     tto: int
     psnr_db: float
+    mean_look_psnr_db: float
     fitted_psnr_db: float
     ssim: float
     lpips: float | None
@@ -93,13 +101,16 @@ def score_view(
     seconds = time.perf_counter() - started
     truth = pixels.image(index).astype(np.float32) / 255
     mask = np.asarray(pixels.mask(index))
-    rgb = picture.rgb.astype(np.float32)
+    mean_look = picture.rgb.astype(np.float32)
+    picture = replace(picture, rgb=_as_neighbours(model, scene, index, mean_look))
+    rgb = picture.rgb
     score = ViewScore(
         file=frame.file,
         split=frame.split,
         role=role,
         tto=tto,
         psnr_db=_finite(psnr(rgb, truth, mask)),
+        mean_look_psnr_db=_finite(psnr(mean_look, truth, mask)),
         fitted_psnr_db=_finite(psnr(color_fitted(rgb, truth, mask), truth, mask)),
         ssim=ssim(rgb, truth, mask),
         lpips=None if lpips is None else lpips(rgb, truth),
@@ -108,10 +119,25 @@ def score_view(
     return ScoredView(score, picture, truth)
 
 
+def _as_neighbours(
+    model: SceneModel, scene: Scene, index: int, rgb: Float[np.ndarray, "h w 3"]
+) -> Float[np.ndarray, "h w 3"]:
+    if model.exposures is None:
+        return rgb
+    flight = flight_of(scene.frames[index].split)
+    taken = [frame for frame in scene.frames if flight_of(frame.split) == flight]
+    timed = all(frame.captured_at is not None for frame in taken)
+    taken.sort(key=lambda frame: (str(frame.captured_at) if timed else "", frame.file))
+    exposures = model.exposures.to(torch.device("cpu")).grown(max(frame.id for frame in scene.frames) + 1)
+    exposure = neighbours_exposure(exposures, [frame.id for frame in taken], scene.frames[index].id)
+    return exposed(rgb, exposure, model.spec.color_space)
+
+
 def mean_scores(scores: list[ViewScore]) -> dict[str, float]:
     """Mean of each score over views."""
     means = {
         "psnr_db": float(np.mean([s.psnr_db for s in scores])),
+        "mean_look_psnr_db": float(np.mean([s.mean_look_psnr_db for s in scores])),
         "fitted_psnr_db": float(np.mean([s.fitted_psnr_db for s in scores])),
         "ssim": float(np.mean([s.ssim for s in scores])),
     }

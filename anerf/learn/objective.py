@@ -44,7 +44,7 @@ def batch_loss(
 ) -> Float[Tensor, ""]:
     """Loss of a batch under the state's parameters, or under fast ones.
 
-    Densities that were evaluated anyway refresh the density grid.
+    Densities that were evaluated anyway refresh the density grid, and colours what is known of exposures.
     """
     expert, setting = state.model(params), learner.setting
     background = state.background if background is None else background
@@ -55,7 +55,12 @@ def batch_loss(
     if update_density:
         sigma_max = 2 * torch.e**setting.scale.log_cap
         setting.rays.update_density(state.density, samples.x, sigma.detach(), sigma_max)
-    return weighted_mse(seen.rgb, batch.rgb, batch.weight)
+    rgb = seen.rgb
+    if state.exposures is not None:
+        if update_density and state.evidence is not None:
+            state.evidence.observe(rgb, batch.rgb, batch.weight, batch.image)
+        rgb = state.exposures.applied(rgb, batch.image)
+    return weighted_mse(rgb, batch.rgb, batch.weight)
 
 
 def grads_of(

@@ -120,7 +120,10 @@ def sgd_touched(table: Float[Tensor, " p"], touched: TouchedGradient, rate: floa
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates per parameter group, decaying exponentially to `1 / decay_factor` over `outer_steps`."""
+    """Learning rates per parameter group, decaying exponentially to `1 / decay_factor` over `outer_steps`.
+
+    For the share `hold` of the steps they stay as they are first.
+    """
 
     grid: float
     sigma: float
@@ -129,10 +132,13 @@ class Rates:
     decay_factor: float = 1.0
     outer_steps: int = 1
     warmup_steps: int = 0
+    hold: float = 0.0
 
     def factor(self, step: int) -> float:
         """What all rates are multiplied with at a step (0-based)."""
-        decay = self.decay_factor ** (-min(step / self.outer_steps, 1.0))
+        progress = min(step / self.outer_steps, 1.0)
+        decaying = max(progress - self.hold, 0.0) / (1 - self.hold) if self.hold < 1 else 0.0
+        decay = self.decay_factor**-decaying
         warmup = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
         return decay * warmup
 

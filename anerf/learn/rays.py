@@ -28,7 +28,8 @@ def flight_of(split: str) -> str:
 class RayBatch:
     """Rays in the learning frame with the colours that they should see (loss colour space).
 
-    `weight` is 0 for pixels that a mask excludes; `code` is the flight code, `tile` where each ray came from.
+    `weight` is 0 for pixels that a mask excludes; `code` is the flight code, `tile` where each ray came from,
+    `image` the id of its photograph.
     """
 
     rays_o: Float[Tensor, "r 3"]
@@ -37,19 +38,20 @@ class RayBatch:
     weight: Float[Tensor, " r"]
     code: Float[Tensor, "r c"]
     tile: Int[Tensor, " r"]
+    image: Int[Tensor, " r"]
 
     def to(self, device: torch.device) -> "RayBatch":
         """The same batch on another device."""
-        moved = (
-            t.to(device) for t in (self.rays_o, self.rays_d, self.rgb, self.weight, self.code, self.tile)
-        )
-        return RayBatch(*moved)
+        return RayBatch(*(column.to(device) for column in self._columns()))
 
     @staticmethod
     def joined(batches: Sequence["RayBatch"]) -> "RayBatch":
         """Several batches as one."""
-        columns = zip(*((b.rays_o, b.rays_d, b.rgb, b.weight, b.code, b.tile) for b in batches), strict=True)
+        columns = zip(*(batch._columns() for batch in batches), strict=True)
         return RayBatch(*(torch.cat(column) for column in columns))
+
+    def _columns(self) -> tuple[Tensor, ...]:
+        return (self.rays_o, self.rays_d, self.rgb, self.weight, self.code, self.tile, self.image)
 
 
 class RaySource:
@@ -81,7 +83,13 @@ class RaySource:
             raise SceneError(
                 f"flights {sorted(unknown)} have no code in this checkpoint, which knows {list(flights)}"
             )
+        self._id = torch.tensor([f.id for f in frames], dtype=torch.int64)
         self._code = torch.stack([codes.get(flight_of(f.split), flight_code(0)) for f in frames])
+
+    @property
+    def n_images(self) -> int:
+        """One more than the largest id of the scene's photographs."""
+        return int(self._id.max()) + 1
 
     def __len__(self) -> int:
         """Number of tiles."""
@@ -106,7 +114,8 @@ class RaySource:
         colors = torch.from_numpy(self._pixels.gather(*numpy_index)).float() / 255
         weight = torch.from_numpy(self._pixels.gather_mask(*numpy_index)).float()
         rays_o, rays_d = camera_rays(self._cameras, self._camera_of, self._c2w, frame.int(), xy.float() + 0.5)
-        return RayBatch(rays_o, rays_d, from_srgb(colors, self._color_space), weight, self._code[frame], tile)
+        rgb = from_srgb(colors, self._color_space)
+        return RayBatch(rays_o, rays_d, rgb, weight, self._code[frame], tile, self._id[frame])
 
 
 def step_generator(seed: int, expert: int, step: int, purpose: str) -> torch.Generator:

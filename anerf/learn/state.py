@@ -14,9 +14,11 @@ from anerf.field.params import NAMES, FieldParams, check_params, init_field, ini
 from anerf.field.spec import FieldSpec
 from anerf.field.touched import TouchedGradient
 from anerf.geometry.boxes import Aabb
+from anerf.learn.exposure import ExposureEvidence
 from anerf.learn.optimiser import FisherDamping, Moments, Rates, step_dense, step_sparse, step_touched
 from anerf.render.density_grid import DensityGrid
 from anerf.render.expert import ExpertModel
+from anerf.render.exposure import Exposures
 
 
 @dataclass
@@ -32,6 +34,9 @@ class ExpertState:
     fisher: dict[str, Tensor] = field(default_factory=dict)
     scratch: TouchedGradient | None = None
     """Of inner loops; clean between steps, as `params.touched` is, so neither is saved."""
+    exposures: Exposures | None = None
+    evidence: ExposureEvidence | None = None
+    """What this expert's rays say of the photographs' exposures, where these are learned."""
 
     def to(self, device: torch.device) -> "ExpertState":
         """The same state on another device, its parameters ready to be learned."""
@@ -44,6 +49,8 @@ class ExpertState:
             self.box,
             self.step,
             {name: estimate.to(device) for name, estimate in self.fisher.items()},
+            exposures=None if self.exposures is None else self.exposures.to(device),
+            evidence=self.evidence,
         )
 
     def model(self, params: FieldParams | None = None) -> ExpertModel:
@@ -88,6 +95,17 @@ class ExpertState:
         self.scratch = TouchedGradient.of(self.params.grid)
         prefer_huge_pages(self.moments["grid"].first, self.moments["grid"].second)
 
+    def learn_exposures(self, n: int) -> None:
+        """From now on, learn the exposures of photographs with ids below `n`."""
+        self.exposures, self.evidence = Exposures.identity(n), ExposureEvidence.none(n)
+
+    def relearn_exposures(self, n: int) -> None:
+        """Learn those of further photographs, ids below `n`; what is known stays as it is."""
+        assert self.exposures is not None
+        self.exposures = self.exposures.grown(n)
+        known = self.exposures.known.cpu()
+        self.evidence = ExposureEvidence.none(len(known), fixed=known)
+
     @torch.no_grad()
     def set_background(self, shared: Float[Tensor, " b"]) -> None:
         """Take the experts' mean as the new copy of the background."""
@@ -104,6 +122,10 @@ class ExpertState:
             named[f"adam.{name}.second"] = moments.second
             named[f"adam.{name}.steps"] = torch.tensor([moments.steps], dtype=torch.int64)
         named |= {f"fisher.{name}": estimate for name, estimate in self.fisher.items()}
+        if self.exposures is not None and self.evidence is not None:
+            named["exposure.maps"] = self.exposures.maps
+            named["exposure.known"] = self.exposures.known.to(torch.uint8)
+            named["exposure.xx"], named["exposure.xy"] = self.evidence.xx, self.evidence.xy
         named["density"] = self.density.values
         named["step"] = torch.tensor([self.step], dtype=torch.int64)
         return named
@@ -170,4 +192,11 @@ def restore_state(tensors: Mapping[str, Tensor], layout: FieldLayout, box: Aabb,
     density = restore_density(tensors, box, where)
     step = int(_tensor(tensors, "step", where)[0])
     fisher = {n.removeprefix("fisher."): t.clone() for n, t in tensors.items() if n.startswith("fisher.")}
-    return ExpertState(params, background, moments, density, box, step, fisher)
+    state = ExpertState(params, background, moments, density, box, step, fisher)
+    if "exposure.maps" in tensors:
+        maps, known, xx, xy = (
+            _tensor(tensors, f"exposure.{n}", where).clone() for n in ("maps", "known", "xx", "xy")
+        )
+        state.exposures = Exposures(maps, known.bool())
+        state.evidence = ExposureEvidence(xx, xy, torch.zeros(len(xx), dtype=torch.bool))
+    return state

@@ -15,6 +15,7 @@ from anerf.geometry.geodesy import GeodeticReference
 from anerf.render.background import background_color
 from anerf.render.compositing import Composite
 from anerf.render.expert import ExpertModel, FieldSetting, draw_samples
+from anerf.render.exposure import Exposures
 from anerf.render.guide import Guide
 from anerf.render.router import Answered, Router
 from anerf.render.samples import March, Sampling
@@ -41,6 +42,8 @@ class SceneModel:
     setting: FieldSetting
     models: tuple[ExpertModel, ...]
     background: Float[Tensor, " p"] | None
+    exposures: Exposures | None = None
+    """Of the photographs that it was learned from, by their ids, where they were learned."""
 
     @property
     def centroids(self) -> Float[Tensor, "e 3"]:

@@ -57,7 +57,7 @@ def rays(seed: int) -> RayBatch:
     rgb = torch.rand(n, 3, generator=generator, dtype=torch.float64)
     return RayBatch(
         rays_o, rays_d, rgb, torch.ones(n, dtype=torch.float64), torch.zeros(n, 8, dtype=torch.float64),
-        torch.zeros(n, dtype=torch.int64),
+        torch.zeros(n, dtype=torch.int64), torch.zeros(n, dtype=torch.int64),
     )  # fmt: skip
 
 

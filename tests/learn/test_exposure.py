@@ -1,0 +1,69 @@
+"""Exposures found by regression: what was put in comes out, and only differences between photographs."""
+
+import torch
+
+from anerf.learn.exposure import ExposureEvidence, neighbours_exposure, solved_exposures
+from anerf.render.exposure import Exposures
+
+DARK = torch.tensor([[0.8, 0, 0], [0, 0.8, 0], [0, 0, 0.8], [0.0, 0, 0]])
+BRIGHT = torch.tensor([[1.2, 0, 0], [0, 1.2, 0], [0, 0, 1.2], [0.0, 0, 0]])
+
+
+def observed(maps: dict[int, torch.Tensor], n: int, fixed: torch.Tensor | None = None) -> ExposureEvidence:
+    """Evidence of a few thousand rays a photograph."""
+    evidence = ExposureEvidence.none(n, fixed)
+    generator = torch.Generator().manual_seed(0)
+    for image, exposure in maps.items():
+        rgb = torch.rand(20_000, 3, generator=generator)
+        target = rgb @ exposure[:3] + exposure[3]
+        evidence.observe(rgb, target, torch.ones(len(rgb)), torch.full((len(rgb),), image))
+    return evidence
+
+
+def test_known_maps_are_found_again():
+    evidence = observed({0: DARK, 2: BRIGHT}, 4)
+    found = solved_exposures([(evidence.xx, evidence.xy)], Exposures.identity(4))
+    assert found.known.tolist() == [True, False, True, False]
+    assert torch.allclose(found.maps[0], DARK, atol=0.01)
+    assert torch.allclose(found.maps[2], BRIGHT, atol=0.01)
+    assert torch.equal(found.maps[1], torch.eye(4, 3))
+
+
+def test_what_all_photographs_have_in_common_belongs_to_the_scene():
+    evidence = observed({0: BRIGHT, 1: BRIGHT}, 2)
+    found = solved_exposures([(evidence.xx, evidence.xy)], Exposures.identity(2))
+    assert torch.allclose(found.maps, torch.eye(4, 3).expand(2, 4, 3), atol=0.01)
+
+
+def test_experts_add_up_and_few_rays_say_nothing():
+    of_one, of_other = observed({0: DARK}, 3), observed({1: BRIGHT}, 3)
+    few = ExposureEvidence.none(3)
+    few.observe(torch.rand(20, 3), torch.rand(20, 3), torch.ones(20), torch.full((20,), 2))
+    parts = [(e.xx, e.xy) for e in (of_one, of_other, few)]
+    found = solved_exposures(parts, Exposures.identity(3))
+    assert found.known.tolist() == [True, True, False]
+    assert torch.allclose(found.maps[1], BRIGHT, atol=0.01)
+    nothing = ExposureEvidence.none(3)
+    assert solved_exposures([(nothing.xx, nothing.xy)], found) is found
+
+
+def test_fixed_photographs_keep_their_maps_and_masked_rays_do_not_count():
+    before = Exposures(torch.stack([DARK, torch.eye(4, 3)]), torch.tensor([True, False]))
+    evidence = observed({0: BRIGHT, 1: torch.eye(4, 3)}, 2, fixed=before.known)
+    found = solved_exposures([(evidence.xx, evidence.xy)], before)
+    assert torch.equal(found.maps[0], DARK)
+    masked = ExposureEvidence.none(2)
+    masked.observe(
+        torch.rand(500, 3), torch.rand(500, 3), torch.zeros(500), torch.zeros(500, dtype=torch.int64)
+    )
+    assert not masked.xx.any()
+    assert not masked.xy.any()
+
+
+def test_a_photograph_is_thought_to_be_like_its_neighbours():
+    maps = torch.stack([DARK, torch.zeros(4, 3), BRIGHT, torch.zeros(4, 3)])
+    exposures = Exposures(maps, torch.tensor([True, False, True, False]))
+    between = neighbours_exposure(exposures, [0, 1, 2, 3], 1)
+    assert torch.allclose(between, torch.eye(4, 3))
+    assert torch.equal(neighbours_exposure(exposures, [0, 1, 2, 3], 3), BRIGHT)
+    assert torch.equal(neighbours_exposure(exposures, [1, 3], 3), torch.eye(4, 3))
