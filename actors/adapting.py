@@ -21,23 +21,22 @@ from anerf.jobs import settings
 from anerf.jobs.events import JobLog
 from anerf.jobs.folder import write_json_atomically
 from anerf.jobs.learning import (
+    MIN_TILES,
     adaptation_batch,
     base_checkpoint,
+    batch_content,
     batch_views,
     flights_with,
     learning_device,
-    support_tiles,
 )
 from anerf.jobs.spec import EvalJob
 from anerf.learn.evaluate import ViewScore, mean_scores
-from anerf.partition.coverage import scene_tiles
 from anerf.products.tables import MetricRow, save_metrics
 from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import Scene, load_scene
 
 OLD_VIEWS = 4
 EXPOSURE_STEPS = 10  # between two meetings of the experts about the new photographs' exposures
-MIN_TILES = 4  # an expert that sees less of a flight has nothing to learn from it
 
 
 @dataclass(frozen=True)
@@ -117,8 +116,7 @@ class AdaptRun:
         batch = adaptation_batch(scene, self._job)
         support, query = batch_views(scene, batch)
         partition = settings.checkpoint_partition(scene, base)
-        tiles = scene_tiles(scene, partition, (batch,), self._job.downscale)
-        seen = [len(support_tiles(scene, batch, t).frame_index) for t in tiles]
+        seen = batch_content(scene, partition, batch, self._job.downscale)
         touched = tuple(expert for expert, n in enumerate(seen) if n >= MIN_TILES)
         if not touched:
             raise SceneError(
@@ -129,7 +127,7 @@ class AdaptRun:
         self._events.append(
             "log",
             message=f"batch {batch}: adapts on {len(support)} views, measured on {len(query)} others and"
-            f" {len(old)} old ones; touches experts {', '.join(map(str, touched))} of {len(tiles)}",
+            f" {len(old)} old ones; touches experts {', '.join(map(str, touched))} of {len(seen)}",
         )
         return Plan(batch, tuple(support), tuple(query), old, touched)
 

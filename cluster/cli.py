@@ -38,6 +38,9 @@ COMMANDS = MappingProxyType(
             "anerf.cli.bench_field", "bench_field", "time the field backends beside this machine's floor"
         ),
         "bench render": Command("anerf.cli.bench_render", "bench_render", "time a picture of a checkpoint"),
+        "bench quality": Command(
+            "anerf.cli.bench_quality", "bench_quality", "dB after so many seconds of training and adapting"
+        ),
         "run": Command("cluster.run", "run", "do one job here and now, without Kafka"),
         "up": Command("cluster.up", "up", "start Ray, Kafka, Mediator, ingestor and the render endpoint"),
         "down": Command("cluster.down", "down", "stop all of it"),

@@ -1,5 +1,6 @@
 """What an expert actor works on: an `Expert` or an `Adapter`, put together from the job's folder."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -12,6 +13,7 @@ from anerf.checkpoint.manifest import read_manifest
 from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint, step_folder
 from anerf.checkpoint.shards import read_shard
 from anerf.errors import CheckpointError, JobError
+from anerf.field.spec import FieldSpec
 from anerf.geometry.boxes import Aabb
 from anerf.jobs import settings
 from anerf.jobs.folder import read_accepted_job
@@ -21,12 +23,15 @@ from anerf.learn.evaluate import support_and_query
 from anerf.learn.expert import Expert, StretchReport
 from anerf.learn.rays import SURVEY_FLIGHT, RaySource, step_generator
 from anerf.learn.state import ExpertState, new_state, restore_state
-from anerf.partition.coverage import ExpertTiles, region_tiles
+from anerf.partition.coverage import ExpertTiles, region_tiles, scene_tiles
+from anerf.partition.regions import Partition
 from anerf.render.density_grid import DensityGrid, forbid_outside, new_density_grid
+from anerf.render.expert import FieldSetting
 from anerf.scene.height import height_bounds
 from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import Scene, load_scene
 
+MIN_TILES = 4  # an expert that sees less of a flight has nothing to learn from it
 DENSITY_CELLS = 160  # along the longer horizontal side
 MIN_CELL_M, MAX_CELL_M = 0.5, 1.5
 
@@ -80,31 +85,44 @@ def _training(job: TrainJob, job_dir: str, expert: int) -> Expert:
     pixels = open_pixels(scene, job.downscale)
     tiles = region_tiles(scene, partition, expert, ("train",), job.downscale)
     rays = RaySource(scene, pixels, tiles, (SURVEY_FLIGHT,), job.color_space)
-    device = learning_device()
     start = start_checkpoint(job, job_dir)
     if start is None:
-        spec = settings.field_spec(job)
-        setting = settings.new_setting(job, spec, scene.scale, device)
-        box = settings.partition_box(scene, partition, expert)
-        density = fresh_density(scene, box, torch.e**setting.scale.log_bias)
-        generator = step_generator(job.seed, expert, 0, "init")
-        state = new_state(spec, setting.layout, density, box, generator)
-        if job.image_exposure:
-            state.learn_exposures(rays.n_images)
-    else:
-        manifest = read_manifest(start)
-        spec, setting = field_setting(manifest, device, settings.backend_name(job))
-        tensors = read_shard(start, manifest.shards[expert])
-        state = restore_state(
-            tensors, setting.layout, expert_box(manifest, expert), f"{start}, expert {expert}"
-        )
+        return fresh_expert(job, scene, partition, expert, rays)
+    device, manifest = learning_device(), read_manifest(start)
+    spec, setting = field_setting(manifest, device, settings.backend_name(job))
+    tensors = read_shard(start, manifest.shards[expert])
+    state = restore_state(tensors, setting.layout, expert_box(manifest, expert), f"{start}, expert {expert}")
+    return _expert(job, scene, expert, spec, setting, state.to(device), rays)
+
+
+def fresh_expert(job: TrainJob, scene: Scene, partition: Partition, expert: int, rays: RaySource) -> Expert:
+    """An expert of a training job that knows nothing yet."""
+    spec, device = settings.field_spec(job), learning_device()
+    setting = settings.new_setting(job, spec, scene.scale, device)
+    box = settings.partition_box(scene, partition, expert)
+    density = fresh_density(scene, box, torch.e**setting.scale.log_bias)
+    state = new_state(spec, setting.layout, density, box, step_generator(job.seed, expert, 0, "init"))
+    if job.image_exposure:
+        state.learn_exposures(rays.n_images)
+    return _expert(job, scene, expert, spec, setting, state.to(device), rays)
+
+
+def _expert(
+    job: TrainJob,
+    scene: Scene,
+    expert: int,
+    spec: FieldSpec,
+    setting: FieldSetting,
+    state: ExpertState,
+    rays: RaySource,
+) -> Expert:
     return Expert(
         expert,
         job.seed,
         settings.learner(job, spec, setting, scene.scale),
         settings.outer_settings(job),
         settings.train_rates(job),
-        state.to(device),
+        state,
         rays,
         job.cell_dim,
         settings.fisher_damping(job),
@@ -118,24 +136,65 @@ def _adapting(job: EvalJob, expert: int) -> Adapter:
     partition = settings.checkpoint_partition(scene, manifest)
     device = learning_device()
     spec, setting = field_setting(manifest, device, settings.backend_name(job))
-    pixels = open_pixels(scene, job.downscale)
     batch = adaptation_batch(scene, job)
     flights = flights_with(manifest.flights, batch)
-    new_tiles = support_tiles(scene, batch, region_tiles(scene, partition, expert, (batch,), job.downscale))
-    old_tiles = region_tiles(scene, partition, expert, ("train",), job.downscale)
-    new_rays = RaySource(scene, pixels, new_tiles, flights, spec.color_space)
-    old_rays = None
-    if job.replay > 0 and len(old_tiles.frame_index):
-        old_rays = RaySource(scene, pixels, old_tiles, flights, spec.color_space)
+    new_rays, old_rays = adaptation_rays(job, scene, partition, expert, batch, flights, spec.color_space)
+    content = batch_content(scene, partition, batch, job.downscale)
     tensors = read_shard(uri, manifest.shards[expert])
     state = restore_state(tensors, setting.layout, expert_box(manifest, expert), f"{uri}, expert {expert}")
+    return adapter(job, scene, expert, content, spec, setting, state.to(device), new_rays, old_rays)
+
+
+def adaptation_rays(
+    job: EvalJob,
+    scene: Scene,
+    partition: Partition,
+    expert: int,
+    batch: str,
+    flights: tuple[str, ...],
+    color_space: str,
+) -> tuple[RaySource, RaySource | None]:
+    """Rays of a batch's support views and, to be replayed, of the survey; None where there are none."""
+    pixels = open_pixels(scene, job.downscale)
+    new_tiles = support_tiles(scene, batch, region_tiles(scene, partition, expert, (batch,), job.downscale))
+    new_rays = RaySource(scene, pixels, new_tiles, flights, color_space)
+    old_tiles = region_tiles(scene, partition, expert, ("train",), job.downscale)
+    if job.replay == 0 or not len(old_tiles.frame_index):
+        return new_rays, None
+    return new_rays, RaySource(scene, pixels, old_tiles, flights, color_space)
+
+
+def batch_content(scene: Scene, partition: Partition, batch: str, downscale: float) -> tuple[int, ...]:
+    """How many tiles of a batch's support views each expert sees."""
+    tiles = scene_tiles(scene, partition, (batch,), downscale)
+    return tuple(len(support_tiles(scene, batch, of_one).frame_index) for of_one in tiles)
+
+
+def adapter(
+    job: EvalJob,
+    scene: Scene,
+    expert: int,
+    content: Sequence[int],
+    spec: FieldSpec,
+    setting: FieldSetting,
+    state: ExpertState,
+    new_rays: RaySource,
+    old_rays: RaySource | None,
+) -> Adapter:
+    """An expert's state about to take up a batch.
+
+    All experts make the same number of steps, with rays in proportion to how much of the batch they see
+    (`content`): `support_rays` are those of an average expert that it touches.
+    """
+    touched = [n for n in content if n >= MIN_TILES]
+    rays = max(1, round(job.support_rays * content[expert] * len(touched) / max(sum(touched), 1)))
     return Adapter(
         expert,
         job.seed,
         settings.learner(job, spec, setting, scene.scale),
-        AdaptSettings(job.support_rays, job.replay),
-        settings.adapt_rates(job),
-        state.to(device),
+        AdaptSettings(rays, job.replay),
+        settings.adapt_rates(job, max(job.tto)),
+        state,
         new_rays,
         old_rays,
     )

@@ -104,9 +104,18 @@ def train_rates(job: TrainJob) -> Rates:
     )
 
 
-def adapt_rates(job: EvalJob) -> Rates:
-    """Constant learning rates for adaptation."""
-    return Rates(job.encoding_lr, job.sigma_lr, job.color_lr, job.bg_lr, warmup_steps=4)
+def adapt_rates(job: EvalJob, steps: int) -> Rates:
+    """Learning rates of an adaptation that ends after so many steps."""
+    return Rates(
+        job.encoding_lr,
+        job.sigma_lr,
+        job.color_lr,
+        job.bg_lr,
+        decay_factor=job.decay_factor,
+        outer_steps=max(steps, 1),
+        warmup_steps=4,
+        hold=job.lr_hold,
+    )
 
 
 def fisher_damping(job: TrainJob) -> FisherDamping | None:
@@ -114,8 +123,8 @@ def fisher_damping(job: TrainJob) -> FisherDamping | None:
     return FisherDamping(job.fim_lambda, job.fim_beta, job.fim_epsilon) if job.fim else None
 
 
-def job_partition(scene: Scene, job: TrainJob) -> Partition:
-    """The partition that a training job names, checked against its number of experts and its margin."""
+def job_partition(scene: Scene, job: TrainJob, any_size: bool = False) -> Partition:
+    """The partition that a training job names, checked against its number of experts unless `any_size`."""
     if job.mask_dirname is None:
         names = sorted(
             p.name for p in (scene.root / "partitions").glob("*") if (p / "partition.json").is_file()
@@ -129,7 +138,7 @@ def job_partition(scene: Scene, job: TrainJob) -> Partition:
     else:
         name = job.mask_dirname
     partition = load_partition(scene, name)
-    if len(partition.boxes) != job.num_submodules:
+    if not any_size and len(partition.boxes) != job.num_submodules:
         raise PartitionError(
             f"the job asks for num_submodules {job.num_submodules} but partition {name!r} has"
             f" {len(partition.boxes)} experts: change one of them"

@@ -278,6 +278,10 @@ class EvalJob(JobFields, OptimizerFields):
     replay: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of an adaptation step's rays that come from old photographs where the new ones do not look."""
     save_adapted: bool = True
+    decay_factor: Annotated[float, Field(ge=1, le=1e9)] = 1.0
+    """By how much learning rates fall until the last of the `tto` steps."""
+    lr_hold: Share = 0.0
+    """Share of the steps before they start to fall."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -140,7 +140,7 @@ def test_the_view_from_above_shows_the_whole_box(width, height, checkpoint):
 def test_watching_changes_no_picture_and_counts_what_is_evaluated(checkpoint):
     model = load_scene_model(str(checkpoint), "last")
     view = view_from_above(model, 24, 18)
-    seen = render_speed._watched(model, view, Sampling(4, SPEC.sample_floor))
+    seen = render_speed._watched(model, view, Sampling.of_picture(4, SPEC.sample_floor))
     plain = render_picture(model, view.camera, view.c2w, samples=4)
     assert np.array_equal(seen.picture.rgb, plain.rgb)
     hits = (plain.opacity > 0).mean()
