@@ -1,5 +1,6 @@
 """An adaptation job: touched experts take up a new flight, and its held-out views say how well."""
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import Scene, load_scene
 
 OLD_VIEWS = 4
+ENDLESS = 10**9  # steps
 EXPOSURE_STEPS = 10  # between two meetings of the experts about the new photographs' exposures
 
 
@@ -52,6 +54,25 @@ class Plan:
     def views(self) -> tuple[tuple[int, str], ...]:
         """The views to measure on, with their roles."""
         return tuple((i, "new") for i in self.query) + tuple((i, "old") for i in self.old)
+
+
+@dataclass(frozen=True)
+class Goal:
+    """Where to stop and measure, and where the last stop will be. What does not count is out of reach."""
+
+    steps: int
+    seconds: float
+    of_steps: int
+    of_seconds: float
+
+
+def goals_of(job: EvalJob) -> list[Goal]:
+    """The stops of an adaptation, in order."""
+    if job.tto_seconds is not None:
+        seconds = sorted(set(job.tto_seconds))
+        return [Goal(ENDLESS, s, ENDLESS, seconds[-1]) for s in seconds]
+    steps = sorted({t for t in job.tto if t > 0})
+    return [Goal(s, math.inf, steps[-1], math.inf) for s in steps]
 
 
 class AdaptRun:
@@ -85,13 +106,12 @@ class AdaptRun:
         try:
             pool.load()
             curve.append(self._measure(plan, base, uri, pool, tto=0, writer=writer))
-            targets = sorted({t for t in job.tto if t > 0})
-            for tto in targets:
-                self._advance(pool, tto, targets[-1])
-                curve.append(self._measure(plan, manifest, uri, pool, tto=tto, writer=writer))
+            for goal in goals_of(job):
+                self._advance(pool, goal)
+                curve.append(self._measure(plan, manifest, uri, pool, tto=pool.step, writer=writer))
             saved = (
                 self._save(manifest, base, uri, plan, pool, curve[-1])
-                if job.save_adapted and targets
+                if job.save_adapted and pool.step > 0
                 else None
             )
         finally:
@@ -131,26 +151,28 @@ class AdaptRun:
         )
         return Plan(batch, tuple(support), tuple(query), old, touched)
 
-    def _advance(self, pool: ExpertPool, to_step: int, of_steps: int) -> None:
+    def _advance(self, pool: ExpertPool, goal: Goal) -> None:
         stride = 1
-        while pool.step < to_step:
+        while pool.step < goal.steps and self._adapt_s < goal.seconds:
             if self._cancelled():
                 raise JobCancelled(f"cancelled after {pool.step} adaptation steps; nothing was saved")
             started, before = time.monotonic(), pool.step
             meeting = (before // EXPOSURE_STEPS + 1) * EXPOSURE_STEPS
-            reports = pool.advance(min(to_step, before + stride, meeting))
+            reports = pool.advance(min(goal.steps, before + stride, meeting))
             if pool.step == meeting:
                 pool.sync_exposures()
             seconds = max(time.monotonic() - started, 1e-3)
             self._adapt_s += seconds
             stride = max(1, min(4 * stride, round((pool.step - before) / seconds)))
+            a_step_s = self._adapt_s / pool.step
+            of_steps = min(goal.of_steps, max(pool.step, math.ceil(min(goal.of_seconds / a_step_s, ENDLESS))))
             self._events.append(
                 "progress",
                 step=pool.step,
                 of_steps=of_steps,
                 loss=sum(r.loss for r in reports) / len(reports),
                 rays_per_s=round(sum(r.n_rays for r in reports) / seconds),
-                eta_s=round((of_steps - pool.step) * self._adapt_s / pool.step, 1),
+                eta_s=round((of_steps - pool.step) * a_step_s, 1),
             )
 
     def _measure(

@@ -77,6 +77,8 @@ def measure_quality(
     if not plan.train_s or min(*plan.train_s, *plan.adapt_s) <= 0 or plan.seeds < 1:
         raise InputError("give at least one budget of training, budgets above 0 s, and at least one seed")
     scene = load_scene(plan.scene)
+    _flights(plan, scene)  # what is not there is said before hours of training
+    _validation(scene)
     measured: list[Measured] = []
     for seed in range(plan.seeds):
         measured += _of_seed(plan, scene, seed, train_fields, adapt_fields, report)

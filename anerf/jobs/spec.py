@@ -6,7 +6,6 @@ number in quotes is a mistake, and the message that says so is the one sentence 
 
 import hashlib
 import json
-import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,82 +22,18 @@ from pydantic import (
 )
 
 from anerf.errors import JobError
+from anerf.jobs import values
 from anerf.jobs.message import problem, read_json_object, sentence, shown, unknown_key
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_PREFIX = re.compile(r"best|last|step[0-9]{1,12}")
-_UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
-
-
-def _whole(value: object) -> object:
-    """20000.0 and 2e4 are whole numbers too; JSON has only one kind of number."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _line(value: object) -> object:
-    if isinstance(value, str) and _UNWRITABLE.search(value):
-        raise ValueError(f"is {shown(value)}, give a text without control characters")
-    return value
-
-
-def _name(value: object) -> object:
-    if isinstance(value, str) and not _NAME.fullmatch(value):
-        raise ValueError(
-            f"is {shown(value)}, give 1 to 100 letters, digits, dots, dashes or underscores, "
-            "with a letter or digit first"
-        )
-    return value
-
-
-def _checkpoint_prefix(value: object) -> object:
-    if isinstance(value, str) and not _PREFIX.fullmatch(value):
-        raise ValueError(f"is {shown(value)}, give best, last or step<number>, such as step2000")
-    return value
-
-
-def _steps(value: object) -> object:
-    """`16`, `"16"`, `"1,4,16"` or `[1, 4, 16]` to a tuple of adaptation steps."""
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
-    steps = tuple(int(p) if isinstance(p, str) and re.fullmatch(r"\s*[0-9]{1,9}\s*", p) else p for p in parts)
-    if not steps or any(
-        isinstance(s, bool) or not isinstance(s, int) or not 0 <= s <= 1_000_000 for s in steps
-    ):
-        raise ValueError(f'is {shown(value)}, give a number of steps or several, such as "16" or "1,4,16"')
-    return steps
-
-
-def _devices(value: object) -> object:
-    """`"all"`, `0`, `"0,1"` or `[0, 1]` to `None` (all) or a tuple of accelerator numbers."""
-    if value is None or value == "all":
-        return None
-    parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
-    numbers = tuple(
-        int(p) if isinstance(p, str) and re.fullmatch(r"\s*[0-9]{1,4}\s*", p) else p for p in parts
-    )
-    if not numbers or any(isinstance(n, bool) or not isinstance(n, int) or n < 0 for n in numbers):
-        raise ValueError(f'is {shown(value)}, give "all" or accelerator numbers, such as [0, 1]')
-    return numbers
-
-
-def _background(value: object) -> object:
-    """`random`, `white`, `black`, or three numbers in [0, 1]."""
-    if value in ("random", "white", "black"):
-        return value
-    if isinstance(value, list) and len(value) == 3:
-        levels = [float(v) for v in value if isinstance(v, int | float) and not isinstance(v, bool)]
-        if len(levels) == 3 and all(0.0 <= v <= 1.0 for v in levels):
-            return tuple(levels)
-    raise ValueError(f"is {shown(value)}, give random, white, black or three numbers from 0 to 1")
-
-
-Int = Annotated[int, BeforeValidator(_whole)]
+Int = Annotated[int, BeforeValidator(values.whole)]
 Count = Annotated[Int, Field(ge=1, le=1_000_000_000)]
 Width = Annotated[Int, Field(ge=1, le=4096)]
 Layers = Annotated[Int, Field(ge=0, le=16)]
 Rate = Annotated[float, Field(gt=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Line = Annotated[str, BeforeValidator(_line), Field(min_length=1, max_length=4096)]
-Name = Annotated[str, BeforeValidator(_name)]
+Line = Annotated[str, BeforeValidator(values.line), Field(min_length=1, max_length=4096)]
+Name = Annotated[str, BeforeValidator(values.name)]
+BackgroundColor = Annotated[str | tuple[float, float, float], BeforeValidator(values.background)]
 
 
 class JobFields(BaseModel):
@@ -125,9 +60,9 @@ class JobFields(BaseModel):
     use_amp: bool = False
     use_occ: bool = True
     checkpoint_path: Line | None = None
-    prefix: Annotated[str, BeforeValidator(_checkpoint_prefix)] = "best"
+    prefix: Annotated[str, BeforeValidator(values.checkpoint_prefix)] = "best"
     use_stored_args: bool = False
-    devices: Annotated[tuple[int, ...] | None, BeforeValidator(_devices)] = None
+    devices: Annotated[tuple[int, ...] | None, BeforeValidator(values.devices)] = None
     backend: Literal["auto", "cpu", "torch", "tcnn"] = "auto"
     """What computes the field while it learns: `auto` takes our kernels on a CPU and torch on a GPU."""
     max_attempts: Annotated[Int, Field(ge=1, le=100)] = 3
@@ -227,7 +162,9 @@ class TrainJob(JobFields, OptimizerFields):
     no_bg_nerf: bool = False
     bg_hidden: Width = 32
     bg_encoding: Literal["spherical", "frequency"] = "spherical"
-    bg_color_default: Annotated[str | tuple[float, float, float], BeforeValidator(_background)] = "random"
+    bg_color_default: Annotated[str | tuple[float, float, float], BeforeValidator(values.background)] = (
+        "random"
+    )
     image_exposure: bool = True
     """Learn each photograph's exposure and tint beside the scene, so that the scene does not have to."""
     no_scheduler: bool = False
@@ -272,7 +209,9 @@ class EvalJob(JobFields, OptimizerFields):
 
     op: Literal["eval"]
     test_batch_size: Annotated[Int, Field(ge=1, le=100_000)] = 1
-    tto: Annotated[tuple[int, ...], BeforeValidator(_steps)] = (16,)
+    tto: Annotated[tuple[int, ...], BeforeValidator(values.steps)] = (16,)
+    tto_seconds: Annotated[tuple[float, ...], BeforeValidator(values.seconds)] | None = None
+    """Results after so many seconds of adapting, instead of after `tto` steps."""
     batch: Name | None = None
     """Tag of the flight to adapt to; without it the validation split."""
     replay: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -285,6 +224,8 @@ class EvalJob(JobFields, OptimizerFields):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if self.tto_seconds is not None and "tto" in self.model_fields_set:
+            raise ValueError("`tto` and `tto_seconds` are both given, give one of them")
         if not self.use_stored_args:
             _need_scene(self)
         _need_checkpoint(self)

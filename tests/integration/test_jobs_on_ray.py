@@ -224,6 +224,17 @@ def test_an_adaptation_is_measured_on_views_that_it_never_saw(adapted, tiny_scen
         assert np.abs(shown[0] - shown[2]).mean() > 0.1
 
 
+def test_an_adaptation_may_be_given_seconds(place, trained, eval_job):
+    job = eval_job(trained, tto_seconds="1,2", save_adapted=False)
+    del job["tto"]
+    place.run(job, "seconds")
+    curve = json.loads((place.out / "seconds" / "summary.json").read_text())["curve"]
+    assert [point["adapt_s"] >= least for point, least in zip(curve, (0, 1, 2), strict=True)] == [True] * 3
+    steps = [point["tto"] for point in curve]
+    assert steps == sorted(set(steps))
+    assert not (place.out / "seconds" / "checkpoints").exists()
+
+
 def test_an_adapted_checkpoint_knows_both_flights(place, trained, adapted, tiny_scene: Scene):
     before, after = place.manifest("through"), place.manifest("adapt")
     touched = json.loads((adapted / "summary.json").read_text())["touched_experts"]

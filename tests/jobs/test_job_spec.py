@@ -53,6 +53,26 @@ def test_tto_is_a_number_or_a_list_of_them(given_tto, steps):
     assert job.tto == steps
 
 
+@pytest.mark.parametrize(
+    ("given_seconds", "seconds"), [(10, (10.0,)), ("10, 30", (10.0, 30.0)), ([0.5], (0.5,)), (None, None)]
+)
+def test_seconds_of_adapting_are_a_number_or_a_list_of_them(given_seconds, seconds):
+    job = parse_job({**EVAL, "tto_seconds": given_seconds})
+    assert isinstance(job, EvalJob)
+    assert job.tto_seconds == seconds
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "soon", True, [], [10, None], "10,", 1e9, {"s": 1}])
+def test_other_seconds_are_refused(wrong):
+    with pytest.raises(JobError, match=r"`tto_seconds` is .*give seconds above 0 and up to a day"):
+        parse_job({**EVAL, "tto_seconds": wrong})
+
+
+def test_steps_and_seconds_are_not_given_together():
+    with pytest.raises(JobError, match="`tto` and `tto_seconds` are both given"):
+        parse_job({**EVAL, "tto": 4, "tto_seconds": 4})
+
+
 def test_max_res_is_another_name_of_max_resolution():
     job = parse_job({**TRAIN, "max_res": 2048})
     assert isinstance(job, TrainJob)

@@ -3,6 +3,7 @@
 import torch
 
 from anerf.learn.exposure import ExposureEvidence, neighbours_exposure, solved_exposures
+from anerf.learn.state import restore_state
 from anerf.render.exposure import Exposures
 
 DARK = torch.tensor([[0.8, 0, 0], [0, 0.8, 0], [0, 0, 0.8], [0.0, 0, 0]])
@@ -67,3 +68,21 @@ def test_a_photograph_is_thought_to_be_like_its_neighbours():
     assert torch.allclose(between, torch.eye(4, 3))
     assert torch.equal(neighbours_exposure(exposures, [0, 1, 2, 3], 3), BRIGHT)
     assert torch.equal(neighbours_exposure(exposures, [1, 3], 3), torch.eye(4, 3))
+
+
+def test_a_shard_holds_exposures_and_the_evidence_for_them(make_expert):
+    expert = make_expert()
+    state = expert.state
+    state.learn_exposures(expert.rays.n_images)
+    expert.advance(3)
+    assert state.evidence is not None
+    assert state.evidence.xx.any()
+    layout = expert.learner.setting.layout
+    restored = restore_state(state.tensors(), layout, state.box, "the shard")
+    assert restored.exposures is not None
+    assert restored.evidence is not None
+    assert torch.equal(restored.evidence.xx, state.evidence.xx)
+    assert torch.equal(restored.evidence.xy, state.evidence.xy)
+    restored.relearn_exposures(expert.rays.n_images + 2)
+    assert len(restored.exposures.maps) == expert.rays.n_images + 2
+    assert not restored.evidence.xx.any()
