@@ -2,8 +2,7 @@
 
 Everything happens in this process, by the experts and adapters that actors hold, one after the other; only
 the waiting is left out. Budgets are seconds of all cores: CPU seconds of the process divided by the number of
-threads. How many steps a budget holds is measured at its start, so that learning rates can follow a plan; how
-long they took in the end is reported.
+threads. Learning rates follow the share of the budget that is spent.
 """
 
 import time
@@ -29,6 +28,7 @@ from anerf.jobs.spec import EvalJob, TrainJob
 from anerf.learn.adapt import Adapter
 from anerf.learn.expert import Expert
 from anerf.learn.exposure import SETTLED_STEPS, solved_exposures
+from anerf.learn.optimiser import Rates
 from anerf.learn.rays import SURVEY_FLIGHT, RaySource
 from anerf.learn.state import restore_state
 from anerf.partition.coverage import scene_tiles
@@ -40,7 +40,7 @@ from anerf.scene.scene import Scene
 
 SYNC_STEPS = 20  # between two meetings of the experts, as the job field `sync_step`
 ADAPT_SYNC_STEPS = 10
-_TRIAL_STEPS = 20
+_NOT_KNOWN_YET = 10**9  # steps: rates stay as they are
 
 Report = Callable[[str], None]
 
@@ -99,22 +99,23 @@ def trained(place: Place, job: TrainJob, seconds: float, report: Report) -> tupl
         for number, rays in enumerate(place.rays)
     ]
     effort = Effort()
-    with effort:
-        _advance(experts, _TRIAL_STEPS // 2)
-    before = effort.seconds
-    with effort:
-        _advance(experts, _TRIAL_STEPS)
-    a_step_s = (effort.seconds - before) / (_TRIAL_STEPS - _TRIAL_STEPS // 2)
-    steps = max(_TRIAL_STEPS, round((seconds - effort.seconds) / a_step_s) + _TRIAL_STEPS)
-    rates = settings.train_rates(job.model_copy(update={"outer_steps": steps}))
-    for expert in experts:
-        expert.rates = rates
-    while experts[0].step < steps:
+    while effort.seconds < seconds:
+        _plan(experts, settings.train_rates(job), effort, seconds)
         with effort:
-            _advance(experts, min(experts[0].step + SYNC_STEPS, steps))
+            _advance(experts, experts[0].step + SYNC_STEPS)
             _meet(experts)
-        report(f"{effort.seconds:.0f} of {seconds:.0f} s, step {experts[0].step} of {steps}")
+        report(f"{effort.seconds:.0f} of {seconds:.0f} s, step {experts[0].step}")
     return experts, effort
+
+
+def _plan(
+    learners: Sequence[Expert] | Sequence[Adapter], rates: Rates, effort: Effort, seconds: float
+) -> None:
+    """Let learning rates follow the share of the budget that is spent."""
+    step = learners[0].step
+    steps = max(step + 1, round(step * seconds / effort.seconds)) if effort.seconds else _NOT_KNOWN_YET
+    for learner in learners:
+        learner.rates = replace(rates, outer_steps=steps)
 
 
 def _advance(experts: Sequence[Expert] | Sequence[Adapter], to_step: int) -> None:
@@ -198,24 +199,14 @@ def adapted(
         raise InputError(f"no photograph of {flight.batch!r} looks into any expert's region")
     all_of_them = [adapters.get(number, expert) for number, expert in enumerate(experts)]
     learners, effort = list(adapters.values()), Effort()
-    with effort:
-        _advance(learners, ADAPT_SYNC_STEPS // 2)
-    before = effort.seconds
-    with effort:
-        _advance(learners, ADAPT_SYNC_STEPS)
-        _share_exposures(learners)
-    a_step_s = (effort.seconds - before) / (ADAPT_SYNC_STEPS - ADAPT_SYNC_STEPS // 2)
-    steps = ADAPT_SYNC_STEPS + max(0, round((seconds - effort.seconds) / a_step_s))
-    rates = settings.adapt_rates(flight.job, steps)
-    for learner in learners:
-        learner.rates = rates
-    while learners[0].step < steps:
+    while effort.seconds < seconds:
+        _plan(learners, settings.adapt_rates(flight.job, 1), effort, seconds)
         with effort:
-            _advance(learners, min(learners[0].step + ADAPT_SYNC_STEPS, steps))
+            _advance(learners, learners[0].step + ADAPT_SYNC_STEPS)
             _share_exposures(learners)
     model = scene_of(place, all_of_them, flights)
     old, new = flight.old.score(model), flight.new.score(model)
-    return Measured(what, seed, seconds, effort.seconds, steps, old, new)
+    return Measured(what, seed, seconds, effort.seconds, learners[0].step, old, new)
 
 
 def _adapter(

@@ -9,6 +9,7 @@ from typing import Any
 from anerf.bench.quality import Flight, Measured, Place, adapted, scene_of, trained, untrained
 from anerf.bench.quality_views import Views
 from anerf.errors import InputError
+from anerf.field.threads import kernel_threads, n_threads
 from anerf.jobs import settings
 from anerf.jobs.learning import adaptation_batch
 from anerf.jobs.spec import EvalJob, TrainJob, parse_job
@@ -80,8 +81,9 @@ def measure_quality(
     _flights(plan, scene)  # what is not there is said before hours of training
     _validation(scene)
     measured: list[Measured] = []
-    for seed in range(plan.seeds):
-        measured += _of_seed(plan, scene, seed, train_fields, adapt_fields, report)
+    with kernel_threads(n_threads()):
+        for seed in range(plan.seeds):
+            measured += _of_seed(plan, scene, seed, train_fields, adapt_fields, report)
     return measured
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -64,6 +65,9 @@ def bench_quality(
         Console().print(_table(measured), _NOTES, sep="\n")
 
 
+_SCORES = MappingProxyType(
+    {"psnr_db": ".2f", "mean_look_psnr_db": ".2f", "fitted_psnr_db": ".2f", "ssim": ".3f"}
+)
 _NOTES = (
     "dB: PSNR in sRGB, mean over views, median over seeds; masks applied. Views are exposed as photographs"
     " beside them in their flight (nothing of the view itself is used); `mean look` is without that, `fitted`"
@@ -98,22 +102,19 @@ def _write_curve(file: Path, measured: Sequence["Measured"]) -> None:
 def _table(measured: Sequence["Measured"]) -> Table:
     table = Table(box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     table.add_column("what", no_wrap=True)
-    columns = ("s", "steps", "old dB", "mean look", "fitted", "SSIM", "new dB", "mean look", "fitted", "SSIM")
-    for name in columns:
-        table.add_column(name, justify="right")
+    for name in ("used s", "steps", "views", "dB", "mean look", "fitted", "SSIM"):
+        table.add_column(name, justify="right", no_wrap=True)
     for kind in dict.fromkeys((point.what, point.budget_s) for point in measured):
         points = [point for point in measured if (point.what, point.budget_s) == kind]
-        row = [_median(points, lambda p: p.used_s, ".0f"), _median(points, lambda p: p.steps, ".0f")]
+        effort = [_median(points, lambda p: p.used_s, ".0f"), _median(points, lambda p: p.steps, ".0f")]
+        row = [f"{kind[0]} {kind[1]:g} s", *effort]
         for role in ("old", "new"):
-            for name, form in (
-                ("psnr_db", ".2f"),
-                ("mean_look_psnr_db", ".2f"),
-                ("fitted_psnr_db", ".2f"),
-                ("ssim", ".3f"),
-            ):
-                scores = [getattr(point, role) for point in points]
-                row.append("" if None in scores else _median(scores, lambda s, n=name: getattr(s, n), form))
-        table.add_row(f"{kind[0]} {kind[1]:g} s", *row)
+            scores = [getattr(point, role) for point in points]
+            if None in scores:
+                continue
+            cells = [_median(scores, lambda s, n=name: getattr(s, n), form) for name, form in _SCORES.items()]
+            table.add_row(*row, role, *cells)
+            row = ["", "", ""]
     return table
 
 
