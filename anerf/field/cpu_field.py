@@ -170,8 +170,9 @@ def query(
     Where `params.touched` is there, the table's gradient is added to it and autograd sees none.
     """
     return _Query.apply(
-        x, ray_features, *params.tensors(), ray_index, layout, (log_bias, log_cap), params.touched
-    )
+        x, ray_features, *params.tensors(), ray_index, layout, (log_bias, log_cap), params.touched,
+        torch.is_grad_enabled(),
+    )  # fmt: skip
 
 
 def _params(tensors: tuple[Tensor, ...], layout: FieldLayout) -> tuple[ParamsStruct, tuple[Tensor, ...]]:
@@ -195,6 +196,7 @@ class _Query(torch.autograd.Function):
         layout: FieldLayout,
         log_range: tuple[float, float],
         touched: TouchedGradient | None,
+        differentiable: bool,
     ) -> tuple[Tensor, Tensor]:
         n, width = len(x), layout.color_mlp.n_in - GEOMETRY_FEATURES
         x = checked("x", x, (n, 3))
@@ -203,8 +205,9 @@ class _Query(torch.autograd.Function):
         pointers, params = _params((grid, sigma_mlp, color_mlp), layout)
         if touched is not None:
             touched.check(layout.grid.n_params)
-        needs_gradient = any(ctx.needs_input_grad)
-        encoding = torch.empty(len(layout.grid.levels), n, layout.grid.n_features) if needs_gradient else None
+        # Kept for the backward pass only: fresh memory costs more than what is written there.
+        kept = differentiable and any(ctx.needs_input_grad)
+        encoding = torch.empty(len(layout.grid.levels), n, layout.grid.n_features) if kept else None
         rgb, sigma = torch.empty(n, 3), torch.empty(n)
         struct = field_struct(layout, *log_range)
         rays = RaysStruct(pointer(ray_index), pointer(ray_features), width)
@@ -239,4 +242,4 @@ class _Query(torch.autograd.Function):
         if d_features is not None:
             d_rays = torch.zeros_like(ray_features).index_add_(0, ray_index, d_features)
         return_grid = d_grid if touched is None else None
-        return d_x, d_rays, return_grid, d_sigma_mlp, d_color_mlp, None, None, None, None
+        return d_x, d_rays, return_grid, d_sigma_mlp, d_color_mlp, None, None, None, None, None

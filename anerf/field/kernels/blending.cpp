@@ -43,7 +43,7 @@ __attribute__((noinline)) void find_answers(const Router& router, const float* x
   const float use_z = router.dims == 3 ? 1.0f : 0.0f, reach = router.margin * router.margin;
   for (long k = 0; k < m; k++) least[k] = __builtin_inff(), nearest[k] = 0, others[k] = 0;
   for (int e = 0; e < router.n_experts; e++) {
-    const float *c = router.centroids + 3 * e;
+    const float* c = router.centroids + 3 * e;
     float* squared = found.squared.data() + e * BLOCK;
     for (long k = 0; k < m; k++) {
       const float dx = x[3 * k] - c[0], dy = x[3 * k + 1] - c[1], dz = (x[3 * k + 2] - c[2]) * use_z;

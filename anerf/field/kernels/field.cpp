@@ -224,7 +224,7 @@ ANERF_EXPORT int anerf_field_backward(const Field* field, int threads, long n, c
       if (through_grid)
         with_features(f.grid.n_features, [&](auto features) {
           spread_levels<decltype(features)::value>(f.grid, n, start, m, w.d_encoded, f.sigma.padded_in,
-                                                              d_encoding.get());
+                                                    d_encoding.get());
         });
     }
   });
