@@ -22,13 +22,13 @@ from anerf.jobs import settings
 from anerf.jobs.events import JobLog
 from anerf.jobs.folder import write_json_atomically
 from anerf.jobs.learning import (
-    MIN_TILES,
     adaptation_batch,
     base_checkpoint,
-    batch_content,
+    batch_tiles,
     batch_views,
     flights_with,
     learning_device,
+    touched_experts,
 )
 from anerf.jobs.spec import EvalJob
 from anerf.learn.evaluate import ViewScore, mean_scores
@@ -136,8 +136,8 @@ class AdaptRun:
         batch = adaptation_batch(scene, self._job)
         support, query = batch_views(scene, batch)
         partition = settings.checkpoint_partition(scene, base)
-        seen = batch_content(scene, partition, batch, self._job.downscale)
-        touched = tuple(expert for expert, n in enumerate(seen) if n >= MIN_TILES)
+        seen = batch_tiles(scene, partition, batch, self._job.downscale)
+        touched = touched_experts(seen)
         if not touched:
             raise SceneError(
                 f"no photograph of batch {batch!r} looks into the scene box of {scene.name!r}:"

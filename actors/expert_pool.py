@@ -134,11 +134,12 @@ class ExpertPool:
 
     def shared(self) -> dict[str, np.ndarray]:
         """What belongs to the whole scene, by name: the mean background and the photographs' exposures."""
-        named = self.exposures()
+        mean = self._mean_background()
+        return self.exposures() | ({} if mean is None else {"background": mean})
+
+    def _mean_background(self) -> np.ndarray | None:
         copies = [c for _, c in sorted(self.call("background").items()) if c is not None]
-        if copies:
-            named["background"] = np.asarray(sum(copies) / len(copies), dtype=np.float32)
-        return named
+        return np.asarray(sum(copies) / len(copies), dtype=np.float32) if copies else None
 
     def exposures(self) -> dict[str, np.ndarray]:
         """The photographs' exposures, of which every expert has the same copy; empty where there are none."""
@@ -146,7 +147,7 @@ class ExpertPool:
 
     def sync_background(self) -> None:
         """Give every expert the mean of their backgrounds."""
-        mean = self.shared().get("background")
+        mean = self._mean_background()
         if mean is not None:
             self.call("set_background", mean)
 

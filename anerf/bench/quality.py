@@ -16,13 +16,13 @@ from anerf.errors import InputError
 from anerf.field.threads import n_threads
 from anerf.jobs import settings
 from anerf.jobs.learning import (
-    MIN_TILES,
     adaptation_rays,
     adapter,
-    batch_content,
+    batch_tiles,
     batch_views,
     flights_with,
     fresh_expert,
+    touched_experts,
 )
 from anerf.jobs.spec import EvalJob, TrainJob
 from anerf.learn.adapt import Adapter
@@ -31,7 +31,7 @@ from anerf.learn.exposure import SETTLED_STEPS, solved_exposures
 from anerf.learn.optimiser import Rates
 from anerf.learn.rays import SURVEY_FLIGHT, RaySource
 from anerf.learn.state import restore_state
-from anerf.partition.coverage import scene_tiles
+from anerf.partition.coverage import ExpertTiles, scene_tiles
 from anerf.partition.regions import Partition
 from anerf.render.exposure import Exposures
 from anerf.render.scene_model import SceneModel
@@ -189,11 +189,9 @@ def adapted(
 ) -> Measured:
     """Scores after so many seconds of taking up a flight; the experts stay as they are."""
     flights = flights_with((SURVEY_FLIGHT,), flight.batch)
-    content = batch_content(place.scene, place.partition, flight.batch, flight.job.downscale)
+    tiles = batch_tiles(place.scene, place.partition, flight.batch, flight.job.downscale)
     adapters = {
-        number: _adapter(place, expert, content, flight, flights)
-        for number, expert in enumerate(experts)
-        if content[number] >= MIN_TILES
+        number: _adapter(place, experts[number], tiles, flight, flights) for number in touched_experts(tiles)
     }
     if not adapters:
         raise InputError(f"no photograph of {flight.batch!r} looks into any expert's region")
@@ -210,16 +208,16 @@ def adapted(
 
 
 def _adapter(
-    place: Place, expert: Expert, content: Sequence[int], flight: Flight, flights: tuple[str, ...]
+    place: Place, expert: Expert, tiles: Sequence[ExpertTiles], flight: Flight, flights: tuple[str, ...]
 ) -> Adapter:
     learner, number = expert.learner, expert.number
     new_rays, old_rays = adaptation_rays(
-        flight.job, place.scene, place.partition, number, flight.batch, flights, learner.spec.color_space
+        flight.job, place.scene, place.partition, number, tiles, flights, learner.spec.color_space
     )
     copies = {name: tensor.clone() for name, tensor in expert.state.tensors().items()}
     state = restore_state(copies, learner.setting.layout, expert.state.box, f"expert {number}")
     return adapter(
-        flight.job, place.scene, number, content, learner.spec, learner.setting, state, new_rays, old_rays
+        flight.job, place.scene, number, tiles, learner.spec, learner.setting, state, new_rays, old_rays
     )
 
 

@@ -103,12 +103,12 @@ def _of_seed(
         old = Views(scene, pixels, tuple(_validation(scene)), job.ray_samples)
         title = f"seed {seed}: training for {seconds:g} s, "
         experts, effort = trained(place, job, seconds, lambda text, title=title: report(title + text))
-        score = old.score(scene_of(place, experts, (SURVEY_FLIGHT,)))
+        before = scene_of(place, experts, (SURVEY_FLIGHT,))
+        score = old.score(before)
         measured.append(Measured("train", seed, seconds, effort.seconds, experts[0].step, score))
         if seconds != plan.train_s[0] or not _flights(plan, scene):
             continue
         flight = _flight(plan, scene, place, seed, adapt_fields, old)
-        before = scene_of(place, experts, (SURVEY_FLIGHT,))
         measured.append(Measured("before adapting", seed, 0, 0, 0, score, flight.new.score(before)))
         for budget in plan.adapt_s:
             report(f"seed {seed}: adapting to {flight.batch} for {budget:g} s")

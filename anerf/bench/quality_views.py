@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from anerf.learn.evaluate import score_view
+from anerf.learn.evaluate import mean_scores, score_view
 from anerf.render.scene_model import SceneModel
 from anerf.scene.pixels import PixelStore
 from anerf.scene.scene import Scene
@@ -38,8 +36,4 @@ class Views:
             ).score
             for i in self.indices
         ]
-        means = (
-            float(np.mean([getattr(score, name) for score in scores]))
-            for name in ("psnr_db", "mean_look_psnr_db", "fitted_psnr_db", "ssim")
-        )
-        return Score(*means)
+        return Score(**mean_scores(scores))

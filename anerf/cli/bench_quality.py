@@ -2,6 +2,7 @@
 
 import csv
 import json
+import statistics
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -119,7 +120,4 @@ def _table(measured: Sequence["Measured"]) -> Table:
 
 
 def _median(points: Sequence[Any], of: Callable[[Any], float], form: str) -> str:
-    values = sorted(of(point) for point in points)
-    middle = len(values) // 2
-    median = values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
-    return format(median, form)
+    return format(statistics.median(of(point) for point in points), form)

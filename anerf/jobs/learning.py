@@ -138,11 +138,11 @@ def _adapting(job: EvalJob, expert: int) -> Adapter:
     spec, setting = field_setting(manifest, device, settings.backend_name(job))
     batch = adaptation_batch(scene, job)
     flights = flights_with(manifest.flights, batch)
-    new_rays, old_rays = adaptation_rays(job, scene, partition, expert, batch, flights, spec.color_space)
-    content = batch_content(scene, partition, batch, job.downscale)
+    tiles = batch_tiles(scene, partition, batch, job.downscale)
+    new_rays, old_rays = adaptation_rays(job, scene, partition, expert, tiles, flights, spec.color_space)
     tensors = read_shard(uri, manifest.shards[expert])
     state = restore_state(tensors, setting.layout, expert_box(manifest, expert), f"{uri}, expert {expert}")
-    return adapter(job, scene, expert, content, spec, setting, state.to(device), new_rays, old_rays)
+    return adapter(job, scene, expert, tiles, spec, setting, state.to(device), new_rays, old_rays)
 
 
 def adaptation_rays(
@@ -150,31 +150,35 @@ def adaptation_rays(
     scene: Scene,
     partition: Partition,
     expert: int,
-    batch: str,
+    tiles: Sequence[ExpertTiles],
     flights: tuple[str, ...],
     color_space: str,
 ) -> tuple[RaySource, RaySource | None]:
-    """Rays of a batch's support views and, to be replayed, of the survey; None where there are none."""
+    """Rays of a batch's support views (every expert's `tiles`), and of the survey to be replayed, if any."""
     pixels = open_pixels(scene, job.downscale)
-    new_tiles = support_tiles(scene, batch, region_tiles(scene, partition, expert, (batch,), job.downscale))
-    new_rays = RaySource(scene, pixels, new_tiles, flights, color_space)
+    new_rays = RaySource(scene, pixels, tiles[expert], flights, color_space)
     old_tiles = region_tiles(scene, partition, expert, ("train",), job.downscale)
     if job.replay == 0 or not len(old_tiles.frame_index):
         return new_rays, None
     return new_rays, RaySource(scene, pixels, old_tiles, flights, color_space)
 
 
-def batch_content(scene: Scene, partition: Partition, batch: str, downscale: float) -> tuple[int, ...]:
-    """How many tiles of a batch's support views each expert sees."""
+def batch_tiles(scene: Scene, partition: Partition, batch: str, downscale: float) -> tuple[ExpertTiles, ...]:
+    """The tiles of a batch's support views that each expert sees."""
     tiles = scene_tiles(scene, partition, (batch,), downscale)
-    return tuple(len(support_tiles(scene, batch, of_one).frame_index) for of_one in tiles)
+    return tuple(_support_tiles(scene, batch, of_one) for of_one in tiles)
+
+
+def touched_experts(tiles: Sequence[ExpertTiles]) -> tuple[int, ...]:
+    """Who sees enough of a batch (every expert's tiles of it) to take it up."""
+    return tuple(expert for expert, seen in enumerate(tiles) if len(seen.frame_index) >= MIN_TILES)
 
 
 def adapter(
     job: EvalJob,
     scene: Scene,
     expert: int,
-    content: Sequence[int],
+    tiles: Sequence[ExpertTiles],
     spec: FieldSpec,
     setting: FieldSetting,
     state: ExpertState,
@@ -184,10 +188,12 @@ def adapter(
     """An expert's state about to take up a batch.
 
     All experts make the same number of steps, with rays in proportion to how much of the batch they see
-    (`content`): `support_rays` are those of an average expert that it touches.
+    (every expert's `tiles`): `support_rays` are those of an average expert that it touches.
     """
-    touched = [n for n in content if n >= MIN_TILES]
-    rays = max(1, round(job.support_rays * content[expert] * len(touched) / max(sum(touched), 1)))
+    content = [len(seen.frame_index) for seen in tiles]
+    touched = touched_experts(tiles)
+    total = sum(content[number] for number in touched)
+    rays = max(1, round(job.support_rays * content[expert] * len(touched) / max(total, 1)))
     return Adapter(
         expert,
         job.seed,
@@ -254,7 +260,7 @@ def batch_views(scene: Scene, batch: str) -> tuple[list[int], list[int]]:
     return [indices[i] for i in support], [indices[i] for i in query]
 
 
-def support_tiles(scene: Scene, batch: str, tiles: ExpertTiles) -> ExpertTiles:
+def _support_tiles(scene: Scene, batch: str, tiles: ExpertTiles) -> ExpertTiles:
     """The tiles that lie in the batch's support views."""
     support, _ = batch_views(scene, batch)
     kept = np.isin(tiles.frame_index, support)

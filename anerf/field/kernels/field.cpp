@@ -69,6 +69,8 @@ struct Workspace {
   }
 };
 
+long length(long start, long n) { return n - start < BLOCK ? n - start : BLOCK; }
+
 // Floats of one level of a block's encodings, from the sample on.
 template <class Float>
 Float* level_at(const Grid& grid, long n, long sample, int level, Float* encoding) {
@@ -79,7 +81,7 @@ Float* level_at(const Grid& grid, long n, long sample, int level, Float* encodin
 // many places as there are levels, which the processor does not foresee.
 template <bool WRITE>
 void expect_levels(const Grid& grid, long n, long start, const float* encoding) {
-  const long m = n - start < BLOCK ? n - start : BLOCK;
+  const long m = length(start, n);
   for (int level = 0; level < grid.n_levels && m > 0; level++) {
     const float* from = level_at(grid, n, start, level, encoding);
     for (long i = 0; i < m * grid.n_features; i += 16) __builtin_prefetch(from + i, WRITE);
@@ -134,8 +136,6 @@ void colors(const Field& f, const Workspace& w, long m, float* rgb) {
     for (int c = 0; c < 3; c++) rgb[k * 3 + c] = w.color_out[k * f.color.padded_out + c];
   for (long i = 0; i < 3 * m; i++) rgb[i] = sigmoid(rgb[i]);
 }
-
-long length(long start, long n) { return n - start < BLOCK ? n - start : BLOCK; }
 
 std::vector<Workspace> workspaces(const Field& f, int threads) {
   std::vector<Workspace> all;
