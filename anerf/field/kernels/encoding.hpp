@@ -1,5 +1,7 @@
 // The hash grid over whole batches: which thread does which level and which samples.
 #pragma once
+#include <type_traits>
+
 #include "grid.hpp"
 #include "memory.hpp"
 #include "threads.hpp"

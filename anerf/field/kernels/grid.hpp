@@ -1,6 +1,8 @@
 // Multiresolution hash grid in tiny-cuda-nn's layout (Mueller et al. 2022; NVlabs/tiny-cuda-nn grid.h).
 // All samples of one level are done before the next level: its table stays in the cache.
 #pragma once
+#include <initializer_list>
+
 #include "common.hpp"
 
 namespace anerf {
