@@ -14,7 +14,6 @@ import torch
 from anerf.bench.quality_views import Score, Views
 from anerf.errors import InputError
 from anerf.field.threads import n_threads
-from anerf.jobs import settings
 from anerf.jobs.learning import (
     adaptation_rays,
     adapter,
@@ -28,7 +27,6 @@ from anerf.jobs.spec import EvalJob, TrainJob
 from anerf.learn.adapt import Adapter
 from anerf.learn.expert import Expert
 from anerf.learn.exposure import SETTLED_STEPS, solved_exposures
-from anerf.learn.optimiser import Rates
 from anerf.learn.rays import SURVEY_FLIGHT, RaySource
 from anerf.learn.state import restore_state
 from anerf.partition.coverage import ExpertTiles, scene_tiles
@@ -100,7 +98,7 @@ def trained(place: Place, job: TrainJob, seconds: float, report: Report) -> tupl
     ]
     effort = Effort()
     while effort.seconds < seconds:
-        _plan(experts, settings.train_rates(job), effort, seconds)
+        _plan(experts, effort, seconds)
         with effort:
             _advance(experts, experts[0].step + SYNC_STEPS)
             _meet(experts)
@@ -108,14 +106,12 @@ def trained(place: Place, job: TrainJob, seconds: float, report: Report) -> tupl
     return experts, effort
 
 
-def _plan(
-    learners: Sequence[Expert] | Sequence[Adapter], rates: Rates, effort: Effort, seconds: float
-) -> None:
+def _plan(learners: Sequence[Expert] | Sequence[Adapter], effort: Effort, seconds: float) -> None:
     """Let learning rates follow the share of the budget that is spent."""
     step = learners[0].step
     steps = max(step + 1, round(step * seconds / effort.seconds)) if effort.seconds else _NOT_KNOWN_YET
     for learner in learners:
-        learner.rates = replace(rates, outer_steps=steps)
+        learner.rates = replace(learner.rates, outer_steps=steps)
 
 
 def _advance(experts: Sequence[Expert] | Sequence[Adapter], to_step: int) -> None:
@@ -198,7 +194,7 @@ def adapted(
     all_of_them = [adapters.get(number, expert) for number, expert in enumerate(experts)]
     learners, effort = list(adapters.values()), Effort()
     while effort.seconds < seconds:
-        _plan(learners, settings.adapt_rates(flight.job, 1), effort, seconds)
+        _plan(learners, effort, seconds)
         with effort:
             _advance(learners, learners[0].step + ADAPT_SYNC_STEPS)
             _share_exposures(learners)

@@ -116,11 +116,14 @@ def _expert(
     state: ExpertState,
     rays: RaySource,
 ) -> Expert:
+    outer = settings.outer_settings(job)
+    if job.learn_inner_rates:
+        state.learn_inner_rates(outer.inner.log_rates())
     return Expert(
         expert,
         job.seed,
         settings.learner(job, spec, setting, scene.scale),
-        settings.outer_settings(job),
+        outer,
         settings.train_rates(job),
         state,
         rays,
@@ -194,12 +197,21 @@ def adapter(
     touched = touched_experts(tiles)
     total = sum(content[number] for number in touched)
     rays = max(1, round(job.support_rays * content[expert] * len(touched) / max(total, 1)))
+    rates = settings.adapt_rates(job, max(job.tto))
+    if job.learned_rates:
+        if state.inner_rates is None:
+            raise JobError(
+                "the job wants learned_rates and its checkpoint has none: train with learn_inner_rates, or"
+                " give encoding_lr, sigma_lr and color_lr"
+            )
+        grid, sigma, color = state.inner_rates.detach().exp().tolist()
+        rates = replace(rates, grid=grid, sigma=sigma, color=color)
     return Adapter(
         expert,
         job.seed,
         settings.learner(job, spec, setting, scene.scale),
         AdaptSettings(rays, job.replay),
-        settings.adapt_rates(job, max(job.tto)),
+        rates,
         state,
         new_rays,
         old_rays,

@@ -12,6 +12,7 @@ from anerf.field.spec import FieldSpec
 from anerf.geometry.boxes import Aabb
 from anerf.jobs.spec import EvalJob, TrainJob
 from anerf.learn.algorithms import OuterSettings
+from anerf.learn.fast_weights import InnerRule
 from anerf.learn.objective import Learner
 from anerf.learn.optimiser import FisherDamping, Rates
 from anerf.partition.regions import Partition, load_partition
@@ -86,7 +87,11 @@ def outer_settings(job: TrainJob) -> OuterSettings:
         support_rays=job.support_rays,
         query_rays=job.query_rays,
         inner_iter=job.inner_iter,
-        inner_lr=job.inner_lr,
+        inner=InnerRule(
+            job.fast_weights, job.inner_optimizer, job.inner_encoding_lr or job.inner_lr, job.inner_lr
+        ),
+        task_shift=job.task_shift,
+        anchor_rays=job.anchor_rays,
     )
 
 
@@ -97,6 +102,7 @@ def train_rates(job: TrainJob) -> Rates:
         sigma=job.sigma_lr,
         color=job.color_lr,
         background=job.bg_lr,
+        inner=job.inner_rate_lr,
         decay_factor=1.0 if job.no_scheduler else job.decay_factor,
         outer_steps=job.outer_steps,
         hold=job.lr_hold,

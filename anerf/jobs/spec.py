@@ -175,6 +175,18 @@ class TrainJob(JobFields, OptimizerFields):
     outer_steps: Count = 20_000
     inner_iter: Annotated[Int, Field(ge=1, le=10_000)] = 8
     inner_lr: Rate = 0.015
+    inner_encoding_lr: Rate | None = None
+    """Of the table in inner loops; without it `inner_lr`."""
+    inner_optimizer: Literal["sgd", "adam"] = "sgd"
+    fast_weights: Literal["all", "mlp"] = "all"
+    """What inner loops move: everything, or the networks alone."""
+    learn_inner_rates: bool = False
+    """Learn one inner rate for each group of parameters (Meta-SGD), beginning with those given."""
+    inner_rate_lr: Rate = 0.02
+    task_shift: Annotated[float, Field(ge=0, le=4)] = 0.0
+    """How far from the survey's the looks of tasks are: season, exposure and changed patches."""
+    anchor_rays: Annotated[Int, Field(ge=0, le=1_000_000_000)] = 0
+    """Rays that a meta-learning step also learns as a plain one does."""
     fim: bool = False
     fim_lambda: Annotated[float, Field(ge=0)] = 0.1
     fim_beta: Annotated[float, Field(ge=0, lt=1)] = 0.95
@@ -201,6 +213,15 @@ class TrainJob(JobFields, OptimizerFields):
                 f"`backend` is '{self.backend}', which has no second derivative, and `algo` maml needs one,"
                 " give torch or auto, or fomaml"
             )
+        if self.algo == "maml" and self.inner_optimizer == "adam":
+            raise ValueError(
+                "`inner_optimizer` is 'adam', whose second derivative maml does not take, give sgd"
+            )
+        if self.learn_inner_rates and self.algo not in ("fomaml", "maml"):
+            raise ValueError(
+                f"`learn_inner_rates` needs a gradient through inner steps, which `algo` {self.algo} has not,"
+                " give fomaml or maml"
+            )
         return self
 
 
@@ -221,6 +242,8 @@ class EvalJob(JobFields, OptimizerFields):
     """By how much learning rates fall until the last of the `tto` steps."""
     lr_hold: Share = 0.0
     """Share of the steps before they start to fall."""
+    learned_rates: bool = False
+    """Take the table's and the networks' rates from what the checkpoint's training learned."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

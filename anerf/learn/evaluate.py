@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Bool, Float
 
 from anerf.errors import SceneError
-from anerf.learn.exposure import neighbours_exposure
+from anerf.learn.exposure import expected_exposure
 from anerf.learn.lpips import Lpips
 from anerf.learn.metrics import psnr, ssim
 from anerf.learn.rays import flight_of
+from anerf.render.color import from_srgb
 from anerf.render.exposure import exposed
 from anerf.render.picture import Picture, render_picture
 from anerf.render.scene_model import SceneModel
@@ -27,9 +28,9 @@ PSNR_CAP_DB = 99.0  # of equal pictures, whose PSNR is infinite and cannot stand
 class ViewScore:
     """One view's scores in sRGB.
 
-    Where exposures were learned, `psnr_db` and all others are those of the view as exposed as its neighbours
-    in the flight (`neighbours_exposure`): nothing of the view itself is used. `mean_look_psnr_db` is without
-    that, `fitted_psnr_db` after an affine colour fit to the photograph.
+    Where exposures were learned, `psnr_db` and all others are those of the view as its camera would probably
+    expose it (`expected_exposure`): nothing of the photograph is used. `mean_look_psnr_db` is without that,
+    `fitted_psnr_db` after an affine colour fit to the photograph.
 
     `role` says what the view was to the adaptation: `new` (of the new flight, never adapted on) or `old`.
     """
@@ -102,7 +103,7 @@ def score_view(
     truth = pixels.image(index).astype(np.float32) / 255
     mask = np.asarray(pixels.mask(index))
     mean_look = picture.rgb.astype(np.float32)
-    picture = replace(picture, rgb=_as_neighbours(model, scene, index, mean_look))
+    picture = replace(picture, rgb=_as_expected(model, scene, index, mean_look, mask))
     rgb = picture.rgb
     score = ViewScore(
         file=frame.file,
@@ -119,8 +120,12 @@ def score_view(
     return ScoredView(score, picture, truth)
 
 
-def _as_neighbours(
-    model: SceneModel, scene: Scene, index: int, rgb: Float[np.ndarray, "h w 3"]
+def _as_expected(
+    model: SceneModel,
+    scene: Scene,
+    index: int,
+    rgb: Float[np.ndarray, "h w 3"],
+    mask: Bool[np.ndarray, "h w"],
 ) -> Float[np.ndarray, "h w 3"]:
     if model.exposures is None:
         return rgb
@@ -129,7 +134,9 @@ def _as_neighbours(
     timed = all(frame.captured_at is not None for frame in taken)
     taken.sort(key=lambda frame: (str(frame.captured_at) if timed else "", frame.file))
     exposures = model.exposures.to(torch.device("cpu")).grown(max(frame.id for frame in scene.frames) + 1)
-    exposure = neighbours_exposure(exposures, [frame.id for frame in taken], scene.frames[index].id)
+    shown = from_srgb(torch.from_numpy(rgb[mask.astype(bool)]), model.spec.color_space)
+    order = [frame.id for frame in taken]
+    exposure = expected_exposure(exposures, order, scene.frames[index].id, shown.mean(0))
     return exposed(rgb, exposure, model.spec.color_space)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from anerf.learn.algorithms import OuterSettings, StepResult, outer_step
 from anerf.learn.objective import Learner
-from anerf.learn.optimiser import FisherDamping, Rates
+from anerf.learn.optimiser import FisherDamping, Moments, Rates
 from anerf.learn.rays import RaySource, step_generator
 from anerf.learn.state import ExpertState
 from anerf.learn.tasks import TaskCells
@@ -51,6 +51,9 @@ class Expert:
         self.cells = TaskCells(rays, cell_dim)
         if learner.setting.on_kernels and fisher is None:  # the Fisher estimate needs every value's gradient
             state.track_touched()
+        inner = settings.inner
+        if settings.algo != "plain" and inner.optimizer == "adam" and "grid" in inner.names:
+            state.table_moments = Moments.zeros_like(state.params.grid.detach())
 
     @property
     def step(self) -> int:

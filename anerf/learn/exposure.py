@@ -17,6 +17,8 @@ from anerf.render.exposure import Exposures
 FORGET = 0.99  # of the evidence, each step
 RIDGE = 30.0  # rays' worth of belief in the identity
 ENOUGH_RAYS = 30.0
+ENOUGH_PHOTOGRAPHS = 8  # to see how a camera meters
+METERING_RIDGE = 1e-4  # colour^2
 SETTLED_STEPS = 100  # before that, what is rendered says little
 
 
@@ -60,25 +62,39 @@ def solved_exposures(
         return before
     ridge, identity = RIDGE * torch.eye(4), torch.eye(4, 3)
     maps = torch.linalg.solve(xx[seen] + ridge, xy[seen] + ridge @ identity)
-    merged = before.maps.clone()
+    merged, means = before.maps.clone(), before.means.clone()
     merged[seen] = maps - maps.mean(0) + identity
-    return Exposures(merged, before.known | seen)
+    means[seen] = xx[seen, 3, :3] / xx[seen, 3, 3:]
+    return Exposures(merged, before.known | seen, means)
 
 
-def neighbours_exposure(exposures: Exposures, order: Sequence[int], photograph: int) -> Float[Tensor, "4 3"]:
-    """What a photograph's map probably is: the mean of those taken just before and just after it.
+def expected_exposure(
+    exposures: Exposures, order: Sequence[int], photograph: int, mean: Float[Tensor, " 3"]
+) -> Float[Tensor, "4 3"]:
+    """What a photograph's map probably is. Nothing of the photograph itself is used.
 
-    A camera's exposure drifts slowly along a flight. Nothing of the photograph itself is used, so this may
-    stand in for it when it is measured on.
+    A camera exposes for what it sees: the flight's maps are regressed (ridge) on what their photographs show
+    on average in the scene's look. What that leaves drifts slowly along a flight: the mean of what it leaves
+    at the known photographs just before and just after is added. A flight of few known photographs has that
+    alone.
 
     Args:
         exposures: known maps.
         order: ids of the flight's photographs as they were taken.
         photograph: the id in question.
+        mean: mean colour of its rendered view in the scene's look.
     """
     at = order.index(photograph)
-    known = exposures.known.tolist()
-    before = next((i for i in reversed(order[:at]) if known[i]), None)
-    after = next((i for i in order[at + 1 :] if known[i]), None)
-    found = [i for i in (before, after) if i is not None]
-    return exposures.maps[found].mean(0) if found else torch.eye(4, 3)
+    known = [i for i in order if exposures.known[i] and i != photograph]
+    before = [i for i in known if order.index(i) < at][-1:]
+    after = [i for i in known if order.index(i) > at][:1]
+    if not known:
+        return torch.eye(4, 3)
+    maps, means = exposures.maps[known].flatten(1), exposures.means[known]
+    slope = torch.zeros(3, 12)
+    if len(known) >= ENOUGH_PHOTOGRAPHS:
+        shown = means - means.mean(0)
+        ridge = METERING_RIDGE * len(known) * torch.eye(3)
+        slope = torch.linalg.solve(shown.T @ shown + ridge, shown.T @ (maps - maps.mean(0)))
+    left = exposures.maps[before + after].flatten(1) - exposures.means[before + after] @ slope
+    return (left.mean(0) + mean @ slope).view(4, 3)

@@ -41,10 +41,12 @@ def batch_loss(
     params: FieldParams | None = None,
     background: Float[Tensor, " b"] | None = None,
     update_density: bool = True,
+    learn_exposures: bool = True,
 ) -> Float[Tensor, ""]:
     """Loss of a batch under the state's parameters, or under fast ones.
 
-    Densities that were evaluated anyway refresh the density grid, and colours what is known of exposures.
+    Densities that were evaluated anyway refresh the density grid, and colours what is known of exposures
+    unless the batch's are not the photographs' own.
     """
     expert, setting = state.model(params), learner.setting
     background = state.background if background is None else background
@@ -57,7 +59,7 @@ def batch_loss(
         setting.rays.update_density(state.density, samples.x, sigma.detach(), sigma_max)
     rgb = seen.rgb
     if state.exposures is not None:
-        if update_density and state.evidence is not None:
+        if update_density and learn_exposures and state.evidence is not None:
             state.evidence.observe(rgb, batch.rgb, batch.weight, batch.image)
         rgb = state.exposures.applied(rgb, batch.image)
     return weighted_mse(rgb, batch.rgb, batch.weight)
@@ -66,12 +68,10 @@ def batch_loss(
 def grads_of(
     loss: Float[Tensor, ""], state: ExpertState, params: FieldParams | None = None
 ) -> dict[str, Tensor]:
-    """Gradients of a loss with respect to the parameters (or to fast ones) and the background, by name.
+    """Gradients of a loss by name: of the parameters (or of fast ones), the background and inner rates.
 
     The grid's is missing where the parameters have a `touched` gradient: it was added there.
     """
-    named = dict((params or state.params).items())
-    if state.background is not None:
-        named["background"] = state.background
+    named = dict((params or state.params).items()) | state.beside_the_field()
     grads = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
     return {name: grad for name, grad in zip(named, grads, strict=True) if grad is not None}

@@ -38,9 +38,10 @@ class Moments:
         return Moments(torch.zeros_like(parameter), torch.zeros_like(parameter))
 
 
-def _adam_delta(
+def adam_delta(
     grad: Tensor, first: Tensor, second: Tensor, steps: int, rate: float
 ) -> tuple[Tensor, Tensor, Tensor]:
+    """New moments, and how far Adam moves: Kingma & Ba 2015, algorithm 1; `steps` counts this one."""
     first = torch.lerp(first, grad, 1 - BETA1)
     second = torch.lerp(second, grad * grad, 1 - BETA2)
     corrected = (second / (1 - BETA2**steps)).sqrt_().add_(EPSILON)
@@ -58,7 +59,7 @@ def step_dense(
         return
     if kind == "adamw":
         parameter.mul_(1 - rate * ADAMW_DECAY)
-    first, second, delta = _adam_delta(grad, moments.first, moments.second, moments.steps, rate)
+    first, second, delta = adam_delta(grad, moments.first, moments.second, moments.steps, rate)
     moments.first.copy_(first)
     moments.second.copy_(second)
     parameter.sub_(delta)
@@ -74,7 +75,7 @@ def step_sparse(
         table.sub_(grad, alpha=rate)
         return
     moved = grad.nonzero()[:, 0]
-    first, second, delta = _adam_delta(
+    first, second, delta = adam_delta(
         grad[moved], moments.first[moved], moments.second[moved], moments.steps, rate
     )
     moments.first[moved] = first
@@ -122,13 +123,15 @@ def sgd_touched(table: Float[Tensor, " p"], touched: TouchedGradient, rate: floa
 class Rates:
     """Learning rates per parameter group, decaying exponentially to `1 / decay_factor` over `outer_steps`.
 
-    For the share `hold` of the steps they stay as they are first.
+    For the share `hold` of the steps they stay as they are first. `inner` is the rate at which the inner
+    loop's rates are learned, where they are.
     """
 
     grid: float
     sigma: float
     color: float
     background: float
+    inner: float = 0.0
     decay_factor: float = 1.0
     outer_steps: int = 1
     warmup_steps: int = 0

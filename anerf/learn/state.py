@@ -37,6 +37,10 @@ class ExpertState:
     exposures: Exposures | None = None
     evidence: ExposureEvidence | None = None
     """What this expert's rays say of the photographs' exposures, where these are learned."""
+    inner_rates: Float[Tensor, " 3"] | None = None
+    """Logarithms of the inner loop's rates of `NAMES`, where these are learned."""
+    table_moments: Moments | None = None
+    """Of inner loops by Adam on kernels; clean between steps, as `scratch`."""
 
     def to(self, device: torch.device) -> "ExpertState":
         """The same state on another device, its parameters ready to be learned."""
@@ -51,6 +55,9 @@ class ExpertState:
             {name: estimate.to(device) for name, estimate in self.fisher.items()},
             exposures=None if self.exposures is None else self.exposures.to(device),
             evidence=self.evidence,
+            inner_rates=None
+            if self.inner_rates is None
+            else self.inner_rates.detach().to(device).requires_grad_(),
         )
 
     def model(self, params: FieldParams | None = None) -> ExpertModel:
@@ -75,12 +82,13 @@ class ExpertState:
             "sigma_mlp": rates.sigma,
             "color_mlp": rates.color,
             "background": rates.background,
+            "inner_rates": rates.inner,
         }
         for name, raw in grads.items():
-            grad = raw if fisher is None else fisher.damped(self.fisher, name, raw)
+            damped = fisher is not None and name != "inner_rates"
+            grad = fisher.damped(self.fisher, name, raw) if fisher is not None and damped else raw
             rate = rate_of[name] * factor
-            target = self.background if name == "background" else getattr(self.params, name)
-            assert target is not None
+            target = (dict(self.params.items()) | self.beside_the_field())[name]
             if name == "grid":
                 step_sparse(kind, target, grad, self.moments[name], rate)
             else:
@@ -88,6 +96,17 @@ class ExpertState:
         if self.params.touched is not None:
             grid, touched = self.params.grid, self.params.touched
             step_touched(kind, grid, touched, self.moments["grid"], rates.grid * factor)
+
+    def beside_the_field(self) -> dict[str, Tensor]:
+        """What else gradients move, by name: the background head and the inner loop's rates."""
+        named = {"background": self.background, "inner_rates": self.inner_rates}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def learn_inner_rates(self, log_rates: Float[Tensor, " 3"]) -> None:
+        """From now on, learn the inner loop's rates, unless they are learned already."""
+        if self.inner_rates is None:
+            self.inner_rates = log_rates.to(self.params.grid.device).requires_grad_()
+            self.moments["inner_rates"] = Moments.zeros_like(self.inner_rates.detach())
 
     def track_touched(self) -> None:
         """From now on, let kernels note which lines of the table a batch touches; see `touched`."""
@@ -115,8 +134,7 @@ class ExpertState:
     def tensors(self) -> dict[str, Tensor]:
         """Named tensors of the shard, detached; they share memory with the state."""
         named = {name: tensor.detach() for name, tensor in self.params.items()}
-        if self.background is not None:
-            named["background"] = self.background.detach()
+        named |= {name: tensor.detach() for name, tensor in self.beside_the_field().items()}
         for name, moments in self.moments.items():
             named[f"adam.{name}.first"] = moments.first
             named[f"adam.{name}.second"] = moments.second
@@ -125,6 +143,7 @@ class ExpertState:
         if self.exposures is not None and self.evidence is not None:
             named["exposure.maps"] = self.exposures.maps
             named["exposure.known"] = self.exposures.known.to(torch.uint8)
+            named["exposure.means"] = self.exposures.means
             named["exposure.xx"], named["exposure.xy"] = self.evidence.xx, self.evidence.xy
         named["density"] = self.density.values
         named["step"] = torch.tensor([self.step], dtype=torch.int64)
@@ -181,9 +200,9 @@ def restore_state(tensors: Mapping[str, Tensor], layout: FieldLayout, box: Aabb,
         CheckpointError: a tensor is missing or does not fit the layout.
     """
     params = field_params(tensors, layout, where).detached()
-    background = tensors["background"].clone().requires_grad_() if "background" in tensors else None
+    beside = {n: tensors[n].clone().requires_grad_() for n in ("background", "inner_rates") if n in tensors}
     moments = {}
-    for name in (*NAMES, *(("background",) if background is not None else ())):
+    for name in (*NAMES, *beside):
         moments[name] = Moments(
             _tensor(tensors, f"adam.{name}.first", where).clone(),
             _tensor(tensors, f"adam.{name}.second", where).clone(),
@@ -192,11 +211,12 @@ def restore_state(tensors: Mapping[str, Tensor], layout: FieldLayout, box: Aabb,
     density = restore_density(tensors, box, where)
     step = int(_tensor(tensors, "step", where)[0])
     fisher = {n.removeprefix("fisher."): t.clone() for n, t in tensors.items() if n.startswith("fisher.")}
-    state = ExpertState(params, background, moments, density, box, step, fisher)
+    state = ExpertState(params, beside.get("background"), moments, density, box, step, fisher)
+    state.inner_rates = beside.get("inner_rates")
     if "exposure.maps" in tensors:
-        maps, known, xx, xy = (
-            _tensor(tensors, f"exposure.{n}", where).clone() for n in ("maps", "known", "xx", "xy")
+        maps, known, means, xx, xy = (
+            _tensor(tensors, f"exposure.{n}", where).clone() for n in ("maps", "known", "means", "xx", "xy")
         )
-        state.exposures = Exposures(maps, known.bool())
+        state.exposures = Exposures(maps, known.bool(), means)
         state.evidence = ExposureEvidence(xx, xy, torch.zeros(len(xx), dtype=torch.bool))
     return state

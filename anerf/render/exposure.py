@@ -17,27 +17,31 @@ from anerf.render.color import from_srgb, to_srgb
 @dataclass(frozen=True)
 class Exposures:
     """`maps[i]` is that of the photograph with id `i`: `rgb_i = [rgb, 1] @ maps[i]`; `known` says which were
-    learned. The others' are the identity.
+    learned. The others' are the identity. `means[i]` is the mean colour of what a known photograph shows, in
+    the scene's look: what its camera had to expose for.
     """
 
     maps: Float[Tensor, "n 4 3"]
     known: Bool[Tensor, " n"]
+    means: Float[Tensor, "n 3"]
 
     @staticmethod
     def identity(n: int) -> "Exposures":
         """Of `n` photographs of which nothing is known yet."""
-        return Exposures(torch.eye(4, 3).repeat(n, 1, 1), torch.zeros(n, dtype=torch.bool))
+        return Exposures(torch.eye(4, 3).repeat(n, 1, 1), torch.zeros(n, dtype=torch.bool), torch.zeros(n, 3))
 
     def grown(self, n: int) -> "Exposures":
         """The same for at least `n` photographs."""
         more = Exposures.identity(max(0, n - len(self.maps)))
-        return Exposures(torch.cat([self.maps, more.maps]), torch.cat([self.known, more.known]))
+        pairs = ((self.maps, more.maps), (self.known, more.known), (self.means, more.means))
+        return Exposures(*(torch.cat(pair) for pair in pairs))
 
     def named(self) -> dict[str, np.ndarray]:
         """As arrays that travel between processes and lie in checkpoints; `of_named` reads them."""
         return {
             "exposure.maps": self.maps.cpu().numpy(),
             "exposure.known": self.known.cpu().numpy().astype(np.uint8),
+            "exposure.means": self.means.cpu().numpy(),
         }
 
     @staticmethod
@@ -45,12 +49,14 @@ class Exposures:
         """The inverse of `named`; None where there are no exposures among the arrays."""
         if "exposure.maps" not in arrays:
             return None
-        maps, known = (np.array(arrays[f"exposure.{name}"]) for name in ("maps", "known"))
-        return Exposures(torch.from_numpy(maps), torch.from_numpy(known) != 0)
+        maps, known, means = (
+            torch.from_numpy(np.array(arrays[f"exposure.{name}"])) for name in ("maps", "known", "means")
+        )
+        return Exposures(maps, known != 0, means)
 
     def to(self, device: torch.device) -> "Exposures":
         """The same maps on another device."""
-        return Exposures(self.maps.to(device), self.known.to(device))
+        return Exposures(self.maps.to(device), self.known.to(device), self.means.to(device))
 
     def applied(self, rgb: Float[Tensor, "r 3"], image: Int[Tensor, " r"]) -> Float[Tensor, "r 3"]:
         """Colours of rays as their photographs (ids) show them."""

@@ -15,6 +15,7 @@ from anerf.geometry.boxes import Aabb
 from anerf.jobs.learning import fresh_density
 from anerf.learn.algorithms import OuterSettings
 from anerf.learn.expert import Expert
+from anerf.learn.fast_weights import InnerRule
 from anerf.learn.objective import Learner
 from anerf.learn.optimiser import FisherDamping, Rates
 from anerf.learn.rays import RaySource
@@ -28,6 +29,7 @@ from anerf.scene.scene import Scene
 
 FLIGHTS = ("survey", "after")
 TRAINED_STEPS = 150
+INNER = InnerRule("all", "sgd", 0.015, 0.015)
 SPEC = FieldSpec(
     n_levels=5, features_per_level=4, log2_hashmap_size=14, base_resolution=16, max_resolution=64,
     sigma_depth=1, color_depth=1, sigma_width=64, color_width=64, dir_encoding="spherical",
@@ -101,19 +103,26 @@ def make_expert(
 
     def make(
         algo: str = "plain", *, seed: int = 0, fim: bool = False, rays: int = 256,
-        state: ExpertState | None = None, on_torch: bool = False,
+        state: ExpertState | None = None, on_torch: bool = False, inner: InnerRule = INNER,
+        learn_rates: bool = False, task_shift: float = 0.0, anchor_rays: int = 0,
     ) -> Expert:  # fmt: skip
         its_learner = torch_learner if on_torch or algo == "maml" else learner
         if state is None:
             generator = torch.Generator().manual_seed(seed)
             density = fresh_density(tiny_scene, box, torch.e**learner.setting.scale.log_bias)
             state = new_state(SPEC, learner.setting.layout, density, box, generator)
+        if learn_rates:
+            state.learn_inner_rates(inner.log_rates())
         return Expert(
             0,
             seed,
             its_learner,
-            OuterSettings(algo, rays, 2, rays // 2, rays // 2, inner_iter=2, inner_lr=0.015),
-            Rates(0.03, 0.006, 0.006, 1e-3, decay_factor=10, outer_steps=TRAINED_STEPS, warmup_steps=20),
+            OuterSettings(
+                algo, rays, 2, rays // 2, rays // 2, 2, inner, task_shift=task_shift, anchor_rays=anchor_rays
+            ),
+            Rates(
+                0.03, 0.006, 0.006, 1e-3, 0.02, decay_factor=10, outer_steps=TRAINED_STEPS, warmup_steps=20
+            ),
             state,
             train_rays,
             cell_dim=4,

@@ -2,7 +2,7 @@
 
 import torch
 
-from anerf.learn.exposure import ExposureEvidence, neighbours_exposure, solved_exposures
+from anerf.learn.exposure import ExposureEvidence, expected_exposure, solved_exposures
 from anerf.learn.state import restore_state
 from anerf.render.exposure import Exposures
 
@@ -49,7 +49,7 @@ def test_experts_add_up_and_few_rays_say_nothing():
 
 
 def test_fixed_photographs_keep_their_maps_and_masked_rays_do_not_count():
-    before = Exposures(torch.stack([DARK, torch.eye(4, 3)]), torch.tensor([True, False]))
+    before = Exposures(torch.stack([DARK, torch.eye(4, 3)]), torch.tensor([True, False]), torch.zeros(2, 3))
     evidence = observed({0: BRIGHT, 1: torch.eye(4, 3)}, 2, fixed=before.known)
     found = solved_exposures([(evidence.xx, evidence.xy)], before)
     assert torch.equal(found.maps[0], DARK)
@@ -61,13 +61,35 @@ def test_fixed_photographs_keep_their_maps_and_masked_rays_do_not_count():
     assert not masked.xy.any()
 
 
-def test_a_photograph_is_thought_to_be_like_its_neighbours():
+def test_of_few_photographs_the_neighbours_are_asked():
     maps = torch.stack([DARK, torch.zeros(4, 3), BRIGHT, torch.zeros(4, 3)])
-    exposures = Exposures(maps, torch.tensor([True, False, True, False]))
-    between = neighbours_exposure(exposures, [0, 1, 2, 3], 1)
+    exposures = Exposures(maps, torch.tensor([True, False, True, False]), torch.zeros(4, 3))
+    grey = torch.full((3,), 0.5)
+    between = expected_exposure(exposures, [0, 1, 2, 3], 1, grey)
     assert torch.allclose(between, torch.eye(4, 3))
-    assert torch.equal(neighbours_exposure(exposures, [0, 1, 2, 3], 3), BRIGHT)
-    assert torch.equal(neighbours_exposure(exposures, [1, 3], 3), torch.eye(4, 3))
+    assert torch.equal(expected_exposure(exposures, [0, 1, 2, 3], 3, grey), BRIGHT)
+    assert torch.equal(expected_exposure(exposures, [1, 3], 3, grey), torch.eye(4, 3))
+
+
+def test_a_camera_that_meters_what_it_sees_is_understood():
+    """Each photograph's gain is 1.5 - its mean brightness, an unknown one's follows from what it shows."""
+    generator = torch.Generator().manual_seed(0)
+    means = torch.rand(40, 1, generator=generator).expand(40, 3)
+    maps = torch.eye(4, 3) * (1.5 - means[:, :1, None])
+    known = torch.arange(40) != 20
+    exposures = Exposures(maps * known[:, None, None], known, means * known[:, None])
+    expected = expected_exposure(exposures, list(range(40)), 20, means[20])
+    assert torch.allclose(expected, maps[20], atol=0.01)
+    drifting = Exposures(exposures.maps + 0.3 * known[:, None, None], known, exposures.means)
+    expected = expected_exposure(drifting, list(range(40)), 20, means[20])
+    assert torch.allclose(expected, maps[20] + 0.3, atol=0.01)
+
+
+def test_what_photographs_show_on_average_is_known_from_their_rays():
+    evidence = observed({0: DARK, 1: BRIGHT}, 3)
+    found = solved_exposures([(evidence.xx, evidence.xy)], Exposures.identity(3))
+    assert torch.allclose(found.means[:2], torch.full((2, 3), 0.5), atol=0.01)
+    assert not found.means[2].any()
 
 
 def test_a_shard_holds_exposures_and_the_evidence_for_them(make_expert):

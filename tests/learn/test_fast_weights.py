@@ -9,11 +9,13 @@ from anerf.errors import BackendError
 from anerf.field.params import FieldParams
 from anerf.field.touched import TouchedGradient
 from anerf.learn.algorithms import OuterSettings, _meta_gradient, inner_steps
-from anerf.learn.fast_weights import FastWeights
+from anerf.learn.fast_weights import FastWeights, InnerRule
+from anerf.learn.optimiser import BETA1, BETA2, EPSILON, Moments
 from anerf.learn.rays import step_generator
 
 NAMES = ("grid", "sigma_mlp", "color_mlp")
 RATE = 0.1
+RULE = InnerRule("all", "sgd", RATE, RATE)
 
 
 def toy_params(touched: bool) -> FieldParams:
@@ -71,11 +73,11 @@ def test_reptiles_gradient_is_its_equation(theta, steps):
     """`(theta - phi_k) / alpha` (Nichol et al. 2018, section 4), by the number of steps."""
     bowl, scratch = Bowl(2), scratch_of(theta)
     before = [t.detach().clone() for t in theta.tensors()]
-    with FastWeights(theta, scratch) as fast:
+    with FastWeights(theta, RULE, scratch) as fast:
         for _ in range(steps):
-            fast.step(bowl.loss(fast.params), RATE)
+            fast.step(bowl.loss(fast.params))
         phi = [t.detach().clone() for t in fast.params.tensors()]
-        way_back = fast.way_back(1 / (RATE * steps))
+        way_back = fast.way_back(1 / steps)
     expected = bowl.after(theta, steps)
     for got, at in zip(phi, expected, strict=True):
         assert torch.allclose(got, at, atol=1e-6)
@@ -91,10 +93,10 @@ def test_reptiles_gradient_is_its_equation(theta, steps):
 def test_reptile_sums_the_gradients_along_the_way(theta):
     """`g_Reptile = g_1 + g_2`, each taken where its step began (section 5.1); here their mean."""
     bowl = Bowl(2)
-    with FastWeights(theta, scratch_of(theta)) as fast:
+    with FastWeights(theta, RULE, scratch_of(theta)) as fast:
         for _ in range(2):
-            fast.step(bowl.loss(fast.params), RATE)
-        way_back = fast.way_back(1 / (RATE * 2))
+            fast.step(bowl.loss(fast.params))
+        way_back = fast.way_back(1 / 2)
     for i, name in ((1, "sigma_mlp"), (2, "color_mlp")):
         g1 = bowl.a[i] * (theta.tensors()[i].detach() - bowl.c[i])
         g2 = bowl.a[i] * (bowl.after(theta, 1)[i] - bowl.c[i])
@@ -106,9 +108,9 @@ def test_fomamls_gradient_is_its_equation(theta, steps):
     """The query loss' gradient at phi; after one step `g_2 - alpha H_2 g_1` (Nichol et al. 2018, 5.1)."""
     support, query, scratch = Bowl(2), Bowl(3), scratch_of(theta)
     before = [t.detach().clone() for t in theta.tensors()]
-    with FastWeights(theta, scratch) as fast:
+    with FastWeights(theta, RULE, scratch) as fast:
         for _ in range(steps):
-            fast.step(support.loss(fast.params), RATE)
+            fast.step(support.loss(fast.params))
         params = fast.for_query()
         loss = query.loss(params)
         wanted = params.tensors() if params.touched is None else params.tensors()[1:]
@@ -133,8 +135,8 @@ def test_an_error_inside_leaves_the_weights_as_they_were():
     before = theta.grid.detach().clone()
 
     def fail() -> None:
-        with FastWeights(theta, scratch) as fast:
-            fast.step(bowl.loss(fast.params), RATE)
+        with FastWeights(theta, RULE, scratch) as fast:
+            fast.step(bowl.loss(fast.params))
             assert not torch.equal(theta.grid, before)
             bowl.loss(fast.params)  # leaves its gradient behind
             raise KeyError
@@ -149,8 +151,8 @@ def test_an_error_inside_leaves_the_weights_as_they_were():
 def test_kernels_have_no_second_order():
     theta = toy_params(touched=True)
     for scratch, second_order in ((TouchedGradient.of(theta.grid), True), (None, False)):
-        with pytest.raises(BackendError, match="scratch gradient and first order"):
-            FastWeights(theta, scratch, second_order=second_order)
+        with pytest.raises(BackendError, match="fast weights on the cpu backend"):
+            FastWeights(theta, RULE, scratch, second_order=second_order)
 
 
 def expert_with_contrast(make_expert, algo: str, on_torch: bool):
@@ -165,8 +167,9 @@ def error(got: torch.Tensor, expected: torch.Tensor) -> float:
     return float((got - expected).norm() / expected.norm())
 
 
+@pytest.mark.parametrize("fast", ["all", "mlp"])
 @pytest.mark.parametrize("algo", ["fomaml", "reptile"])
-def test_meta_gradients_are_the_twins(algo, make_expert):
+def test_meta_gradients_are_the_twins(algo, fast, make_expert):
     results = []
     for on_torch in (False, True):
         expert = expert_with_contrast(make_expert, algo, on_torch)
@@ -174,7 +177,10 @@ def test_meta_gradients_are_the_twins(algo, make_expert):
         before = [t.detach().clone() for t in state.params.tensors()]
         generator = step_generator(3, 0, 0, "train")
         # A long way, of which rounding the table's values is a small part.
-        settings = replace(expert.settings, inner_lr=1.0)
+        rule = InnerRule(fast, "sgd", 1.0, 1.0)
+        settings = replace(expert.settings, inner=rule, task_shift=1.0)
+        if algo == "fomaml":
+            state.learn_inner_rates(rule.log_rates())
         grads, result = _meta_gradient(expert.learner, settings, state, expert.rays, expert.cells, generator)
         assert all(torch.equal(t, old) for t, old in zip(state.params.tensors(), before, strict=True))
         if not on_torch:
@@ -182,7 +188,10 @@ def test_meta_gradients_are_the_twins(algo, make_expert):
             grads["grid"] = state.params.touched.values
         results.append((grads, result.loss))
     (ours, loss), (twins, twins_loss) = results
-    assert ours.keys() == twins.keys() == {*NAMES, "background"}
+    assert ours.keys() == twins.keys()
+    assert ours.keys() == {*NAMES, "background"} | ({"inner_rates"} if algo == "fomaml" else set())
+    if algo == "fomaml":
+        assert (ours["inner_rates"][0] == 0) == (fast == "mlp")
     assert loss == pytest.approx(twins_loss, rel=1e-5)
     errors = {name: error(ours[name], twins[name]) for name in twins}
     assert max(errors.values()) < 3e-4, errors
@@ -190,18 +199,54 @@ def test_meta_gradients_are_the_twins(algo, make_expert):
 
 def test_inner_steps_move_a_copy_of_the_twins_weights_alike(make_expert):
     moved = []
+    rule = InnerRule("all", "sgd", 1.0, 1.0)
     for on_torch in (False, True):
         expert = expert_with_contrast(make_expert, "fomaml", on_torch)
-        state, settings = expert.state, OuterSettings("fomaml", 0, 1, 128, 128, inner_iter=3, inner_lr=1.0)
+        state, settings = expert.state, OuterSettings("fomaml", 0, 1, 128, 128, 3, rule)
         before = {name: t.detach().clone() for name, t in state.params.items()}
         generator = step_generator(4, 0, 0, "train")
         support = expert.rays.draw(128, generator)
-        with FastWeights(state.params, state.scratch) as fast:
+        with FastWeights(state.params, rule, state.scratch) as fast:
             inner_steps(expert.learner, settings, state, fast, support, generator)
             moved.append({name: t.detach() - before[name] for name, t in fast.params.items()})
         assert all(torch.equal(t, before[name]) for name, t in state.params.items())
     for name in NAMES:
         assert error(moved[0][name], moved[1][name]) < 1e-3
+
+
+def test_adam_in_an_inner_loop_is_adam(theta):
+    """Against torch's own, from the same start with the same gradients."""
+    bowl = Bowl(2)
+    rule = InnerRule("all", "adam", RATE, RATE)
+    by_torch = [t.detach().clone().requires_grad_() for t in theta.tensors()]
+    adam = torch.optim.Adam(by_torch, lr=RATE, betas=(BETA1, BETA2), eps=EPSILON)
+    for _ in range(4):
+        adam.zero_grad()
+        bowl.loss(FieldParams(*by_torch)).backward()
+        adam.step()
+    moments = Moments.zeros_like(theta.grid.detach())
+    with FastWeights(theta, rule, scratch_of(theta), moments) as fast:
+        for _ in range(4):
+            fast.step(bowl.loss(fast.params))
+        for got, expected in zip(fast.params.tensors(), by_torch, strict=True):
+            assert torch.allclose(got, expected, atol=1e-6)
+    assert not moments.second.any()
+
+
+def test_networks_alone_are_fast(theta):
+    bowl, query = Bowl(2), Bowl(3)
+    rule = InnerRule("mlp", "sgd", RATE, RATE)
+    with FastWeights(theta, rule, scratch_of(theta)) as fast:
+        for _ in range(3):
+            fast.step(bowl.loss(fast.params))
+        assert torch.equal(fast.params.grid, theta.grid)
+        params = fast.for_query()
+        assert params.grid.requires_grad
+        assert params.touched is theta.touched
+        assert torch.allclose(params.color_mlp, bowl.after(theta, 3)[2], atol=1e-6)
+        query.loss(params).backward()
+    grid = theta.grid.grad if theta.touched is None else theta.touched.values
+    assert torch.allclose(grid, query.a[0] * (theta.grid.detach() - query.c[0]), atol=1e-6)
 
 
 def test_trainings_on_kernels_and_twin_go_the_same_way(make_expert):

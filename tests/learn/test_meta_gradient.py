@@ -1,15 +1,17 @@
 """MAML's gradient against finite differences, FOMAML's inner step against its equation, in float64."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from anerf.field.backend import DensityScale, TorchBackend
 from anerf.field.layout import field_layout, grid_layout
-from anerf.field.params import FieldParams, init_field
+from anerf.field.params import NAMES, FieldParams, init_field
 from anerf.field.spec import FieldSpec
 from anerf.geometry.boxes import Aabb
 from anerf.learn.algorithms import OuterSettings, inner_steps
-from anerf.learn.fast_weights import FastWeights
+from anerf.learn.fast_weights import FastWeights, InnerRule
 from anerf.learn.objective import Learner, batch_loss
 from anerf.learn.rays import RayBatch
 from anerf.learn.state import ExpertState
@@ -61,34 +63,67 @@ def rays(seed: int) -> RayBatch:
     )  # fmt: skip
 
 
-SETTINGS = OuterSettings("maml", 0, 1, 6, 6, inner_iter=2, inner_lr=0.05)
+RULE = InnerRule("all", "sgd", 0.05, 0.05)
+SETTINGS = OuterSettings("maml", 0, 1, 6, 6, inner_iter=2, inner=RULE)
 
 
-def query_loss(learner, state, params, second_order):
-    """Query loss after the inner steps, as a function of the slow parameters alone."""
+def query_loss(learner, state, params, second_order, rule=RULE, log_rates=None):
+    """Query loss after the inner steps, as a function of the slow parameters and the inner rates alone."""
     moved = ExpertState(params, None, {}, state.density, state.box)
     generator = torch.Generator().manual_seed(7)
-    with FastWeights(params, None, second_order) as fast:
+    with FastWeights(params, rule, log_rates=log_rates, second_order=second_order) as fast:
         inner_steps(learner, SETTINGS, moved, fast, rays(1), generator)
-        return batch_loss(learner, moved, rays(2), generator, fast.params, update_density=False)
+        return batch_loss(learner, moved, rays(2), generator, fast.for_query(), update_density=False)
 
 
-def test_maml_gradient_agrees_with_finite_differences(learner, state):
-    loss = query_loss(learner, state, state.params, second_order=True)
-    (gradient,) = torch.autograd.grad(loss, [state.params.color_mlp])
+@pytest.mark.parametrize("vector", ["grid", "sigma_mlp", "color_mlp"])
+@pytest.mark.parametrize("fast", ["all", "mlp"])
+def test_maml_gradient_agrees_with_finite_differences(learner, state, fast, vector):
+    rule = replace(RULE, fast=fast)
+    loss = query_loss(learner, state, state.params, True, rule)
+    at = getattr(state.params, vector)
+    (gradient,) = torch.autograd.grad(loss, [at])
     direction = torch.randn(len(gradient), generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     h = 1e-5
     sides = []
     for sign in (1, -1):
-        color = (state.params.color_mlp.detach() + sign * h * direction).requires_grad_()
-        params = FieldParams(state.params.grid, state.params.sigma_mlp, color)
-        sides.append(query_loss(learner, state, params, second_order=True).item())
-    assert (gradient @ direction).item() == pytest.approx((sides[0] - sides[1]) / (2 * h), rel=1e-5)
+        moved = {vector: (at.detach() + sign * h * direction).requires_grad_()}
+        params = replace(state.params, **moved)
+        sides.append(query_loss(learner, state, params, True, rule).item())
+    assert (gradient @ direction).item() == pytest.approx((sides[0] - sides[1]) / (2 * h), rel=1e-4)
+
+
+def test_gradient_of_inner_rates_agrees_with_finite_differences(learner, state):
+    """Exactly through MAML; the first-order formula leaves out what rates do to later inner gradients."""
+    log_rates = RULE.log_rates().double().requires_grad_()
+    loss = query_loss(learner, state, state.params, True, log_rates=log_rates)
+    (gradient,) = torch.autograd.grad(loss, [log_rates])
+    h = 1e-5
+    for i in range(3):
+        step = h * torch.eye(3, dtype=torch.float64)[i]
+        sides = [
+            query_loss(learner, state, state.params, True, log_rates=log_rates.detach() + sign * step).item()
+            for sign in (1, -1)
+        ]
+        assert gradient[i].item() == pytest.approx((sides[0] - sides[1]) / (2 * h), rel=1e-4, abs=1e-12)
+    one_step = replace(SETTINGS, inner_iter=1)
+    with FastWeights(state.params, RULE) as fast:
+        inner_steps(learner, one_step, state, fast, rays(1), torch.Generator().manual_seed(7))
+        query = torch.Generator().manual_seed(8)
+        loss = batch_loss(learner, state, rays(2), query, fast.params, update_density=False)
+        grads = dict(zip(NAMES, torch.autograd.grad(loss, fast.params.tensors()), strict=True))
+        first_order = fast.rate_gradient(grads, None)
+    with FastWeights(state.params, RULE, log_rates=log_rates, second_order=True) as fast:
+        inner_steps(learner, one_step, state, fast, rays(1), torch.Generator().manual_seed(7))
+        query = torch.Generator().manual_seed(8)
+        loss = batch_loss(learner, state, rays(2), query, fast.params, update_density=False)
+        (exact,) = torch.autograd.grad(loss, [log_rates])
+    assert torch.allclose(first_order, exact, rtol=1e-6)  # after one step nothing is left out
 
 
 def test_inner_steps_are_gradient_descent(learner, state):
     generator = torch.Generator().manual_seed(5)
-    with FastWeights(state.params, None) as fast:
+    with FastWeights(state.params, RULE) as fast:
         inner_steps(learner, SETTINGS, state, fast, rays(1), generator)
     generator = torch.Generator().manual_seed(5)
     by_hand = state.params.detached()

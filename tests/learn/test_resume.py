@@ -5,6 +5,7 @@ import torch
 
 from anerf.checkpoint.resolve import expert_file, step_folder
 from anerf.checkpoint.shards import read_shard, write_shard
+from anerf.learn.fast_weights import InnerRule
 from anerf.learn.state import restore_state
 
 N = 3
@@ -43,6 +44,23 @@ def test_a_resumed_training_is_the_one_that_ran_through(algo, fim, make_expert, 
     assert first + losses(resumed, N) == expected
     assert differing(resumed.state, through.state) == []
     assert any(name.startswith("fisher.") for name in state.tensors()) == fim
+
+
+@pytest.mark.parametrize("algo", ["fomaml", "maml"])
+@pytest.mark.parametrize("fast", ["all", "mlp"])
+def test_so_are_learned_rates_looks_and_anchors(algo, fast, make_expert, learner, box, tmp_path):
+    inner = InnerRule(fast, "sgd" if algo == "maml" else "adam", 0.04, 0.01)
+    options = {"rays": 128, "inner": inner, "learn_rates": True, "task_shift": 1.0, "anchor_rays": 64}
+    through = make_expert(algo, **options)
+    expected = losses(through, 2 * N)
+    stopped = make_expert(algo, **options)
+    first = losses(stopped, N)
+    state = through_the_disk(stopped, learner.setting.layout, box, tmp_path)
+    resumed = make_expert(algo, state=state, **options)
+    assert first + losses(resumed, N) == expected
+    assert differing(resumed.state, through.state) == []
+    moved = state.inner_rates.detach() != inner.log_rates()
+    assert moved.tolist() == [fast == "all", True, True]
 
 
 @pytest.mark.parametrize("algo", ALGORITHMS)

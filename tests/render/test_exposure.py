@@ -10,14 +10,18 @@ BRIGHTER = torch.tensor([[2.0, 0, 0], [0, 1, 0], [0, 0.5, 1], [0.1, 0, -0.2]])
 
 
 def test_a_map_acts_on_the_rays_of_its_photograph_only():
-    exposures = Exposures(torch.stack([torch.eye(4, 3), BRIGHTER]), torch.tensor([False, True]))
+    exposures = Exposures(
+        torch.stack([torch.eye(4, 3), BRIGHTER]), torch.tensor([False, True]), torch.zeros(2, 3)
+    )
     rgb = torch.tensor([[0.1, 0.2, 0.4], [0.1, 0.2, 0.4]])
     seen = exposures.applied(rgb, torch.tensor([0, 1]))
     assert torch.allclose(seen, torch.tensor([[0.1, 0.2, 0.4], [0.3, 0.4, 0.2]]))
 
 
 def test_named_arrays_carry_everything_and_unknown_ones_nothing():
-    exposures = Exposures(torch.stack([torch.eye(4, 3), BRIGHTER]), torch.tensor([False, True]))
+    exposures = Exposures(
+        torch.stack([torch.eye(4, 3), BRIGHTER]), torch.tensor([False, True]), torch.zeros(2, 3)
+    )
     back = Exposures.of_named(exposures.named())
     assert back is not None
     assert torch.equal(back.maps, exposures.maps)
@@ -26,7 +30,7 @@ def test_named_arrays_carry_everything_and_unknown_ones_nothing():
 
 
 def test_more_photographs_start_as_the_identity():
-    grown = Exposures(BRIGHTER[None], torch.tensor([True])).grown(3)
+    grown = Exposures(BRIGHTER[None], torch.tensor([True]), torch.zeros(1, 3)).grown(3)
     assert torch.equal(grown.maps[0], BRIGHTER)
     assert torch.equal(grown.maps[2], torch.eye(4, 3))
     assert grown.known.tolist() == [True, False, False]
