@@ -1,5 +1,7 @@
-"""Which pixels an expert has to do with: tiles of pixels whose rays meet its region where surfaces can be.
+"""Which pixels an expert has to do with: tiles of pixels that see a surface which may be in its region.
 
+Of a ray between the scene's height bounds, the middle half counts: where it only passes over a region, high
+above or at the end, the neighbour in whose region it meets the ground learns it.
 A tile stands for the ray through its middle, marched between the scene's height bounds until it is below
 them. Memory does not grow with the number of photographs: one picture's tiles are handled at a time.
 """
@@ -53,7 +55,7 @@ class SeenTiles:
     pixels: Int[np.ndarray, " t"]
     surface_xy: Float[np.ndarray, "t 2"]
     experts: Bool[np.ndarray, "t e"]
-    """Whose region the ray meets."""
+    """In whose region the surface may be that the ray meets."""
     lo: Float[np.ndarray, "t 3"]
     hi: Float[np.ndarray, "t 3"]
     """Corners around the part of the tile's rays between the bounds, ENU metres."""
@@ -73,7 +75,7 @@ def region_tiles(
 def scene_tiles(
     scene: Scene, partition: Partition, splits: Sequence[str], downscale: float, tile: int = 8
 ) -> tuple[ExpertTiles, ...]:
-    """For each expert, the tiles of the splits' pictures at `downscale` whose rays pass its region.
+    """For each expert, the tiles of the splits' pictures at `downscale` that see its region.
 
     The region counts with the partition's margin, so that a tile may belong to several experts.
     """
@@ -110,8 +112,9 @@ def seen_tiles(
             march = _march(rays_o, rays_d, scene.aabb, bounds)
             if not len(march.ray):
                 continue
-            points = torch.from_numpy(march.points)
+            points = torch.from_numpy(np.concatenate([march.points, march.surface]))
             support = in_support(points, centroids, partition.margin, partition.dims).numpy()
+            on_the_way, at_surface = support[: len(march.points)], support[len(march.points) :]
             footprint_m = (grid.footprint[part][march.ray] * march.t_last)[:, None]
             yield SeenTiles(
                 index,
@@ -119,7 +122,7 @@ def seen_tiles(
                 grid.tile_y[part][march.ray],
                 grid.pixels[part][march.ray],
                 march.surface[:, :2],
-                np.logical_or.reduceat(support, march.starts, axis=0),
+                at_surface | np.logical_or.reduceat(on_the_way & march.likely[:, None], march.starts, axis=0),
                 np.minimum.reduceat(march.points, march.starts, axis=0)
                 - march.half_step_m[:, None]
                 - footprint_m,
@@ -164,6 +167,8 @@ class _March:
     starts: Int[np.ndarray, " r"]
     """Where each ray's points begin in `points`."""
     points: Float[np.ndarray, "m 3"]
+    likely: Bool[np.ndarray, " m"]
+    """Which of them lie in the middle half between the bounds."""
     surface: Float[np.ndarray, "r 3"]
     t_last: Float[np.ndarray, " r"]
     half_step_m: Float[np.ndarray, " r"]
@@ -191,6 +196,7 @@ def _march(
     some = used.any(axis=1)
     ray, t, step, used, alive = ray[some], t[some], step[some], used[some], alive[some]
     above = (z - (low + high) / 2)[some]
+    likely = np.abs(above) <= (high - low)[some] / 4
     at, n_used = np.arange(len(ray)), used.sum(axis=1)
     t_last = t[at, used.shape[1] - 1 - used[:, ::-1].argmax(axis=1)]
     crossed = above <= 0
@@ -204,6 +210,7 @@ def _march(
         ray,
         np.cumsum(n_used) - n_used,
         points[some][used],
+        likely[used],
         rays_o[ray] + t_surface[:, None] * rays_d[ray],
         t_last,
         step / 2,
