@@ -32,6 +32,9 @@ from anerf.jobs.learning import (
 )
 from anerf.jobs.spec import EvalJob
 from anerf.learn.evaluate import ViewScore, mean_scores
+from anerf.products.adaptation import adaptation_sheet, measured_views, telling_views
+from anerf.products.curve import CurvePoint, save_curve
+from anerf.products.sheet import save_picture
 from anerf.products.tables import MetricRow, save_metrics
 from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import Scene, load_scene
@@ -84,6 +87,7 @@ class AdaptRun:
         self._events = events
         self._cancelled = cancelled
         self._rows: list[MetricRow] = []
+        self._points: list[CurvePoint] = []
         self._adapt_s = 0.0
 
     def run(self) -> dict[str, Any]:
@@ -129,6 +133,7 @@ class AdaptRun:
             "old_views": [scene.frames[i].file for i in plan.old],
             "curve": curve,
         }
+        self._save_sheet(plan)
         write_json_atomically(Path(self._dir) / "summary.json", summary)
         return summary
 
@@ -201,10 +206,19 @@ class AdaptRun:
             of_role = [s for s in scores if s.role == role]
             if of_role:
                 point[role] = mean_scores(of_role)
+                self._points.append(CurvePoint(tto, point["adapt_s"], role, point[role]))
                 for name, value in point[role].items():
                     writer.add_scalar(f"{role}/{name}", value, tto)
+        save_curve(Path(self._dir), self._points)
         self._events.append("metrics", step=tto, psnr=point["new"]["psnr_db"], **point)
         return point
+
+    def _save_sheet(self, plan: Plan) -> None:
+        title = f"Adaptation to {plan.batch}: {self._rows[-1].tto} steps in {self._adapt_s:.1f} s"
+        views = telling_views(measured_views(self._rows))
+        save_picture(
+            Path(self._dir) / "sheet.png", adaptation_sheet(title, Path(self._dir) / "rendered", views)
+        )
 
     def _save(
         self,

@@ -16,10 +16,10 @@ from anerf.checkpoint.manifest import Manifest
 from anerf.errors import BackendError
 from anerf.field.threads import use_threads
 from anerf.jobs.learning import learning_device
-from anerf.learn.evaluate import ScoredView, ViewScore, score_view
+from anerf.learn.evaluate import ViewScore, score_view
 from anerf.learn.lpips import Lpips
 from anerf.learn.state import field_params, restore_density
-from anerf.products.sheet import save_picture
+from anerf.products.renders import save_view
 from anerf.render.expert import ExpertModel, FieldSetting
 from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import load_scene
@@ -31,7 +31,7 @@ Snapshot = Mapping[str, np.ndarray]
 class ViewsRequest:
     """Which views to render and score: frame index (into the scene's frames) and role of each.
 
-    Pictures go to `<folder>/{gt,pred_tto<N>,depth_tto<N>}/` where a folder is given.
+    Pictures go to `folder`, where one is given (see `anerf.products.renders`).
     """
 
     scene: str
@@ -111,14 +111,3 @@ def _score_views(
         if request.folder is not None:
             save_view(Path(request.folder), view)
     return scores
-
-
-def save_view(folder: Path, view: ScoredView) -> None:
-    """Photograph, render (PNG) and depth in metres (`.npy`, float32) of one view."""
-    stem = Path(view.score.file).stem
-    save_picture(folder / "gt" / f"{stem}.png", np.round(view.truth * 255).astype(np.uint8))
-    rgb = np.round(view.picture.rgb * 255).astype(np.uint8)
-    save_picture(folder / f"pred_tto{view.score.tto}" / f"{stem}.png", rgb)
-    depth_folder = folder / f"depth_tto{view.score.tto}"
-    depth_folder.mkdir(parents=True, exist_ok=True)
-    np.save(depth_folder / f"{stem}.npy", view.picture.depth_m.astype(np.float32), allow_pickle=False)

@@ -76,7 +76,7 @@ def demo(out: Path = Path("logs/demo"), seed: int = 7, keep: bool = False) -> No
         picture = ask_for_picture(living_stack(out).http_port, out, adapt.stem)
         runner.timings.append(Timing("render over HTTP", time.monotonic() - started))
         console.print(f"POST /render answered {picture}")
-        report(console, out, survey, train.stem, adapt.stem, runner.timings)
+        report(console, out, scene, train.stem, adapt.stem, runner.timings)
         if keep:
             _keep_viewer(runner, out, adapt.stem, mark)
     finally:

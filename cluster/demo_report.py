@@ -2,23 +2,43 @@
 
 import json
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Bool, Float
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
 from anerf.errors import StackError
 from anerf.jobs.folder import write_json_atomically
-from anerf.learn.metrics import psnr
-from anerf.products.sheet import ViewComparison, comparison_sheet, save_picture
+from anerf.products.adaptation import MeasuredView, adaptation_sheet, measured_views
+from anerf.products.sheet import save_picture
+from anerf.products.tables import read_metrics
+from anerf.scene.scene import Scene, load_scene
+from anerf.scene.truth import read_truth
 
 SHEET_VIEWS = 4
-MIN_CHANGED_PX = 200
+# What the table shows: where, which score, of which views (role and name in the job's curve), unit.
+_ROWS = (
+    ("held-out views after the event", "PSNR", "new", "psnr_db", "dB"),
+    ("", "SSIM", "new", "ssim", ""),
+    ("", "LPIPS", "new", "lpips", ""),
+    ("", "depth error", "new", "depth_median_m", "m"),
+    ("  inside the changed area", "PSNR", "new", "psnr_changed_db", "dB"),
+    ("", "depth error", "new", "depth_changed_median_m", "m"),
+    ("  outside it", "PSNR", "new", "psnr_unchanged_db", "dB"),
+    ("views before the event", "PSNR", "old", "psnr_db", "dB"),
+    ("", "depth error", "old", "depth_median_m", "m"),
+    ("  outside what then changed", "PSNR", "old", "psnr_unchanged_db", "dB"),
+)
+# What `report.json` repeats from the curve: its name there, role, score.
+_FIGURES = (
+    ("changed_psnr_db", "new", "psnr_changed_db"),
+    ("changed_depth_median_m", "new", "depth_changed_median_m"),
+    ("unchanged_psnr_db", "new", "psnr_unchanged_db"),
+    ("old_unchanged_psnr_db", "old", "psnr_unchanged_db"),
+)
 
 
 @dataclass(frozen=True)
@@ -27,26 +47,6 @@ class Timing:
 
     what: str
     seconds: float
-
-
-@dataclass(frozen=True)
-class MeasuredView:
-    """A held-out view of the after-flight before and after adaptation, with the true mask of what changed."""
-
-    stem: str
-    truth: Float[np.ndarray, "h w 3"]
-    before: Float[np.ndarray, "h w 3"]
-    after: Float[np.ndarray, "h w 3"]
-    depth_m: Float[np.ndarray, "h w"]
-    changed: Bool[np.ndarray, "h w"]
-
-    def changed_psnr_db(self) -> tuple[float, float]:
-        """PSNR before and after, inside the changed area."""
-        return psnr(self.before, self.truth, self.changed), psnr(self.after, self.truth, self.changed)
-
-    def unchanged_psnr_db(self) -> tuple[float, float]:
-        """PSNR before and after, outside it."""
-        return psnr(self.before, self.truth, ~self.changed), psnr(self.after, self.truth, ~self.changed)
 
 
 def ask_for_picture(http_port: int | None, out: Path, job_id: str) -> Path:
@@ -94,26 +94,16 @@ def look_at_pose(eye: tuple[float, float, float], target: tuple[float, float, fl
 
 
 def report(
-    console: Console, out: Path, survey: Path, train_id: str, adapt_id: str, timings: list[Timing]
+    console: Console, out: Path, scene_root: Path, train_id: str, adapt_id: str, timings: list[Timing]
 ) -> None:
     """Print the tables, write `sheet.png` and `report.json` below `out`."""
     summary = json.loads((out / adapt_id / "summary.json").read_text(encoding="utf-8"))
     before, after = summary["curve"][0], summary["curve"][-1]
-    views = _views(out / adapt_id / "rendered", survey, summary["measured_on"], after["tto"])
-    touched = [view for view in views if view.changed.sum() >= MIN_CHANGED_PX]
-    changed = np.array([view.changed_psnr_db() for view in touched])
-    unchanged = np.array([view.unchanged_psnr_db() for view in views])
-    rows = [
-        ("held-out views after the event", "PSNR", before["new"]["psnr_db"], after["new"]["psnr_db"], "dB"),
-        ("", "SSIM", before["new"]["ssim"], after["new"]["ssim"], ""),
-        ("", "LPIPS", before["new"].get("lpips"), after["new"].get("lpips"), ""),
-        ("  inside the changed area", "PSNR", changed[:, 0].mean(), changed[:, 1].mean(), "dB"),
-        ("  outside it", "PSNR", unchanged[:, 0].mean(), unchanged[:, 1].mean(), "dB"),
-    ]
     table = Table(title=f"Adaptation: {after['tto']} steps in {after['adapt_s']:.0f} s")
     for column in ("measured on", "score", "before", "after", "change"):
         table.add_column(column, justify="left" if column in ("measured on", "score") else "right")
-    for where, score, old, new, unit in rows:
+    for where, score, role, name, unit in _ROWS:
+        old, new = before.get(role, {}).get(name), after.get(role, {}).get(name)
         if old is not None and new is not None:
             table.add_row(where, score, f"{old:.3g} {unit}", f"{new:.3g} {unit}", f"{new - old:+.3g} {unit}")
     console.print(table)
@@ -124,20 +114,20 @@ def report(
         times.add_row(timing.what, f"{timing.seconds:.1f}")
     times.add_row("together", f"{sum(t.seconds for t in timings):.1f}", style="bold")
     console.print(times)
-    shown = sorted(touched, key=lambda view: -int(view.changed.sum()))[:SHEET_VIEWS]
-    sheet = comparison_sheet(
+    rows = [row for row in read_metrics(out / adapt_id) if row.tto in (before["tto"], after["tto"])]
+    sheet = adaptation_sheet(
         f"The event and what the experts made of it: {after['tto']} steps of adaptation",
-        [_row(v) for v in shown],
+        out / adapt_id / "rendered",
+        _most_changed(load_scene(scene_root), measured_views(rows)),
     )
     save_picture(out / "sheet.png", sheet)
     figures = {
         "train": train_id,
         "adapt": adapt_id,
         "curve": summary["curve"],
-        "changed_psnr_db": {"before": float(changed[:, 0].mean()), "after": float(changed[:, 1].mean())},
-        "unchanged_psnr_db": {
-            "before": float(unchanged[:, 0].mean()),
-            "after": float(unchanged[:, 1].mean()),
+        **{
+            name: {"before": before[role].get(score), "after": after[role].get(score)}
+            for name, role, score in _FIGURES
         },
         "timings": [asdict(timing) for timing in timings],
     }
@@ -145,39 +135,17 @@ def report(
     console.print(f"Look at {out / 'sheet.png'}; the figures are in {out / 'report.json'}", highlight=False)
 
 
-def _views(rendered: Path, survey: Path, files: list[str], tto: int) -> list[MeasuredView]:
-    views = []
-    for stem in (Path(file).stem for file in files):
-        with Image.open(survey / "truth" / "changed" / f"{stem}.png") as picture:
-            changed = np.asarray(picture.convert("L")) > 127
-        views.append(
-            MeasuredView(
-                stem,
-                _picture(rendered / "gt" / f"{stem}.png"),
-                _picture(rendered / "pred_tto0" / f"{stem}.png"),
-                _picture(rendered / f"pred_tto{tto}" / f"{stem}.png"),
-                np.load(rendered / f"depth_tto{tto}" / f"{stem}.npy", allow_pickle=False),
-                changed,
-            )
-        )
-    return views
-
-
-def _picture(path: Path) -> Float[np.ndarray, "h w 3"]:
-    with Image.open(path) as picture:
-        return np.asarray(picture.convert("RGB"), dtype=np.float32) / 255
-
-
-def _row(view: MeasuredView) -> ViewComparison:
-    before_db, after_db = view.changed_psnr_db()
-    return ViewComparison(
-        title=f"{view.stem}: held out, never adapted on",
-        truth=view.truth,
-        before=view.before,
-        after=view.after,
-        depth_m=view.depth_m,
-        opacity=np.ones_like(view.depth_m),
-        truth_caption=f"{100 * view.changed.mean():.0f} % of the picture changed",
-        before_caption=f"changed area: PSNR {before_db:.1f} dB",
-        after_caption=f"changed area: PSNR {after_db:.1f} dB",
-    )
+def _most_changed(scene: Scene, views: Sequence[MeasuredView]) -> list[tuple[str, MeasuredView]]:
+    """The new views in which the event changed most, and how much of them."""
+    frames = {frame.file: frame for frame in scene.frames}
+    shares = []
+    for view in views:
+        frame = frames[f"images/{view.after.view}"]
+        changed = read_truth(scene, frame, frame.camera).changed
+        if view.after.role == "new" and changed is not None:
+            shares.append((float(changed.mean()), view))
+    shares.sort(key=lambda item: -item[0])
+    return [
+        (f"held out, never adapted on; the event changed {100 * share:.0f} % of it", view)
+        for share, view in shares[:SHEET_VIEWS]
+    ]

@@ -1,7 +1,7 @@
 """Scores of a scene's views for the quality bench: survey views kept for validation, and a later flight's."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from anerf.learn.evaluate import mean_scores, score_view
 from anerf.render.scene_model import SceneModel
@@ -36,4 +36,5 @@ class Views:
             ).score
             for i in self.indices
         ]
-        return Score(**mean_scores(scores))
+        means = mean_scores(scores)
+        return Score(**{field.name: means[field.name] for field in fields(Score)})

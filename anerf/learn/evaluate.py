@@ -2,16 +2,17 @@
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Float32
 
 from anerf.errors import SceneError
 from anerf.learn.exposure import expected_exposure
 from anerf.learn.lpips import Lpips
-from anerf.learn.metrics import psnr, ssim
+from anerf.learn.metrics import depth_errors_m, psnr, ssim
 from anerf.learn.rays import flight_of
 from anerf.render.color import from_srgb
 from anerf.render.exposure import exposed
@@ -19,9 +20,11 @@ from anerf.render.picture import Picture, render_picture
 from anerf.render.scene_model import SceneModel
 from anerf.scene.pixels import PixelStore
 from anerf.scene.scene import Scene
+from anerf.scene.truth import read_truth
 
 SUPPORT_PERIOD = 3
 PSNR_CAP_DB = 99.0  # of equal pictures, whose PSNR is infinite and cannot stand in JSON
+LEAST_AREA_PX = 200  # a smaller part of a view says nothing by itself
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ class ViewScore:
     `fitted_psnr_db` after an affine colour fit to the photograph.
 
     `role` says what the view was to the adaptation: `new` (of the new flight, never adapted on) or `old`.
+
+    Errors of depth, in metres along the ray, are over unmasked pixels whose depth the scene knows; `changed`
+    is the part of the view that the event changed, `unchanged` the other (see `anerf.scene.truth`). They are
+    None where the scene does not know, or the part has fewer than `LEAST_AREA_PX` pixels.
     """
 
     file: str
@@ -45,6 +52,30 @@ class ViewScore:
     ssim: float
     lpips: float | None
     seconds: float
+    depth_median_m: float | None = None
+    depth_mean_m: float | None = None
+    depth_changed_median_m: float | None = None
+    psnr_changed_db: float | None = None
+    psnr_unchanged_db: float | None = None
+
+    @property
+    def view(self) -> str:
+        """The photograph's path below the scene's `images/`."""
+        return self.file.removeprefix("images/")
+
+
+SCORES = (
+    "psnr_db",
+    "mean_look_psnr_db",
+    "fitted_psnr_db",
+    "ssim",
+    "lpips",
+    "depth_median_m",
+    "depth_mean_m",
+    "depth_changed_median_m",
+    "psnr_changed_db",
+    "psnr_unchanged_db",
+)  # those of a `ViewScore` that have means
 
 
 @dataclass(frozen=True)
@@ -93,7 +124,11 @@ def score_view(
     samples: int,
     lpips: Lpips | None,
 ) -> ScoredView:
-    """Render the view of frame `index` (into `scene.frames`) as on its own flight and score it."""
+    """Render the view of frame `index` (into `scene.frames`) as on its own flight and score it.
+
+    Raises:
+        InputError: what the scene knows about the view is damaged.
+    """
     frame = scene.frames[index]
     started = time.perf_counter()
     known = flight_of(frame.split) in model.flights
@@ -102,6 +137,10 @@ def score_view(
     seconds = time.perf_counter() - started
     truth = pixels.image(index).astype(np.float32) / 255
     mask = np.asarray(pixels.mask(index))
+    known = read_truth(scene, frame, pixels.camera(index))
+    changed = None if known.changed is None else mask & known.changed
+    unchanged = None if known.changed is None else mask & ~known.changed
+    depth_errors = _depth_errors(picture.depth_m, known.depth_m, mask)
     mean_look = picture.rgb.astype(np.float32)
     picture = replace(picture, rgb=_as_expected(model, scene, index, mean_look, mask))
     rgb = picture.rgb
@@ -116,6 +155,11 @@ def score_view(
         ssim=ssim(rgb, truth, mask),
         lpips=None if lpips is None else lpips(rgb, truth),
         seconds=seconds,
+        depth_median_m=_if_any(np.median, depth_errors),
+        depth_mean_m=_if_any(np.mean, depth_errors),
+        depth_changed_median_m=_if_any(np.median, _depth_errors(picture.depth_m, known.depth_m, changed)),
+        psnr_changed_db=_psnr_of_part(rgb, truth, changed),
+        psnr_unchanged_db=_psnr_of_part(rgb, truth, unchanged),
     )
     return ScoredView(score, picture, truth)
 
@@ -140,18 +184,35 @@ def _as_expected(
     return exposed(rgb, exposure, model.spec.color_space)
 
 
-def mean_scores(scores: list[ViewScore]) -> dict[str, float]:
-    """Mean of each score over views."""
-    means = {
-        "psnr_db": float(np.mean([s.psnr_db for s in scores])),
-        "mean_look_psnr_db": float(np.mean([s.mean_look_psnr_db for s in scores])),
-        "fitted_psnr_db": float(np.mean([s.fitted_psnr_db for s in scores])),
-        "ssim": float(np.mean([s.ssim for s in scores])),
-    }
-    with_lpips = [s.lpips for s in scores if s.lpips is not None]
-    if with_lpips:
-        means["lpips"] = float(np.mean(with_lpips))
-    return means
+def mean_scores(scores: Sequence[ViewScore]) -> dict[str, float]:
+    """Mean of each of `SCORES` over the views that have it; what no view has is left out."""
+    columns = {name: [getattr(score, name) for score in scores] for name in SCORES}
+    known = {name: [v for v in values if v is not None] for name, values in columns.items()}
+    return {name: float(np.mean(values)) for name, values in known.items() if values}
+
+
+def _depth_errors(
+    depth_m: Float[np.ndarray, "h w"],
+    truth_m: Float32[np.ndarray, "h w"] | None,
+    part: Bool[np.ndarray, "h w"] | None,
+) -> Float[np.ndarray, " n"]:
+    """Errors in metres; none where nobody knows, or only for too few pixels."""
+    if truth_m is None or part is None:
+        return np.empty(0)
+    errors = depth_errors_m(depth_m, truth_m, part)
+    return errors if errors.size >= LEAST_AREA_PX else np.empty(0)
+
+
+def _if_any(mean: Callable[[np.ndarray], np.floating], errors: Float[np.ndarray, " n"]) -> float | None:
+    return float(mean(errors)) if errors.size else None
+
+
+def _psnr_of_part(
+    rgb: Float[np.ndarray, "h w 3"], truth: Float[np.ndarray, "h w 3"], part: Bool[np.ndarray, "h w"] | None
+) -> float | None:
+    if part is None or part.sum() < LEAST_AREA_PX:
+        return None
+    return _finite(psnr(rgb, truth, part))
 
 
 def _finite(db: float) -> float:

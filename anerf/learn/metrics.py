@@ -1,4 +1,5 @@
-"""PSNR and SSIM between two pictures, in the colour space in which they are given (sRGB by default).
+"""PSNR and SSIM between two pictures, in the colour space in which they are given (sRGB by default), and
+errors of depth.
 
 Pictures are float arrays (height, width, 3) with values in [0, 1]. A mask, boolean (height, width), says
 where to look: True counts.
@@ -57,6 +58,22 @@ def ssim(a: Image, b: Image, mask: Mask | None = None) -> float:
         return float(per_window.mean())
     rim = _WINDOW // 2
     return float(per_window[_checked(mask, a, rim)].mean())
+
+
+def depth_errors_m(
+    depth_m: Float[np.ndarray, "height width"], truth_m: Float[np.ndarray, "height width"], mask: Mask
+) -> Float[np.ndarray, " n"]:
+    """Distances of depths from the truth, in metres, at each pixel of `mask` whose truth is finite.
+
+    Raises:
+        ValueError: different shapes.
+    """
+    if not depth_m.shape == truth_m.shape == mask.shape:
+        raise ValueError(
+            f"depth, truth and mask must have one shape, not {depth_m.shape}, {truth_m.shape}, {mask.shape}"
+        )
+    known = mask & np.isfinite(truth_m)
+    return np.abs(depth_m[known].astype(np.float64) - truth_m[known])
 
 
 def check_pictures(a: Image, b: Image) -> None:

@@ -1,4 +1,4 @@
-"""A picture sheet to look at: a row a view; truth, before, after, difference, depth; figures under each."""
+"""A picture sheet to look at: a row a view; photograph, before, after, error, depths; figures under each."""
 
 import os
 from collections.abc import Sequence
@@ -14,25 +14,28 @@ from anerf.products.colormap import MAGMA, VIRIDIS, Ramp, Range, depth_picture, 
 _PAPER, _INK, _SOFT = (255, 255, 255), (24, 24, 28), (96, 96, 104)
 _GAP, _MARGIN, _LINE = 8, 16, 20
 _BAR_HEIGHT = 14
+ERROR_GAIN = 4
 
 
 @dataclass(frozen=True)
 class ViewComparison:
-    """One view before and after learning or adapting.
+    """One view before and after adapting, beside its photograph.
 
-    Pictures are float sRGB (h, w, 3) in [0, 1], depth in metres. Captions stand below their
-    pictures, such as "PSNR 24.1 dB".
+    Pictures are float sRGB (h, w, 3) in [0, 1]; depth is in metres along the ray, 0 where nothing is.
+    Captions stand below their pictures, such as "PSNR 24.1 dB".
     """
 
     title: str
-    truth: Float[np.ndarray, "h w 3"]
+    photograph: Float[np.ndarray, "h w 3"]
     before: Float[np.ndarray, "h w 3"]
     after: Float[np.ndarray, "h w 3"]
-    depth_m: Float[np.ndarray, "h w"]
-    opacity: Float[np.ndarray, "h w"]
-    truth_caption: str = ""
+    depth_before_m: Float[np.ndarray, "h w"]
+    depth_after_m: Float[np.ndarray, "h w"]
+    photograph_caption: str = ""
     before_caption: str = ""
     after_caption: str = ""
+    depth_before_caption: str = ""
+    depth_after_caption: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,39 +58,28 @@ class Legend:
 
 
 def comparison_sheet(title: str, views: Sequence[ViewComparison], tile_width: int = 320) -> Image.Image:
-    """The sheet of `views`: truth, before, after, what changed between the two, depth after.
+    """The sheet of `views`: photograph, before, after, what is still wrong, depth before and after.
 
-    Difference and depth have one scale for all rows, which the legends at the foot name.
+    Errors are shown `ERROR_GAIN` times as large; depth has one scale for all rows, which the legend names.
+
+    Raises:
+        ValueError: there are no views.
     """
     if not views:
         raise ValueError("a sheet needs at least one view")
     range_m = _common_range(views)
-    changes = [np.abs(view.after - view.before).mean(-1) for view in views]
-    most = max(0.05, float(np.percentile(np.concatenate([c.ravel() for c in changes]), 99.5)))
-    rows = [
-        (
-            view.title,
-            (
-                Tile(to_uint8(view.truth), view.truth_caption),
-                Tile(to_uint8(view.before), view.before_caption),
-                Tile(to_uint8(view.after), view.after_caption),
-                Tile(MAGMA(change / most), f"mean change {change.mean() * 255:.1f} of 255"),
-                Tile(depth_picture(view.depth_m, view.opacity, range_m), _depth_caption(view)),
-            ),
-        )
-        for view, change in zip(views, changes, strict=True)
-    ]
+    columns = ("photograph", "before", "after", f"error after, x{ERROR_GAIN}", "depth before", "depth after")
     legends = (
-        Legend(3, "difference, mean of the channels", MAGMA, "0", f"{most * 255:.0f} of 255"),
+        Legend(3, "|after - photograph|, mean of the channels", MAGMA, "0", f"{255 / ERROR_GAIN:.0f} of 255"),
         Legend(
-            4,
+            5,
             "depth along the ray; grey: nothing there",
             VIRIDIS,
             f"{range_m[0]:.1f} m",
             f"{range_m[1]:.1f} m",
         ),
     )
-    columns = ("truth", "before", "after", "difference: |after - before|", "depth, after")
+    rows = [(view.title, _tiles(view, range_m)) for view in views]
     return draw_sheet(title, columns, rows, legends, tile_width)
 
 
@@ -135,16 +127,31 @@ def save_picture(path: Path, picture: Image.Image | UInt8[np.ndarray, "h w 3"]) 
     partial.replace(path)
 
 
-def _common_range(views: Sequence[ViewComparison]) -> Range:
-    return depth_range_m(
-        np.concatenate([view.depth_m.ravel() for view in views]),
-        np.concatenate([view.opacity.ravel() for view in views]),
+def _tiles(view: ViewComparison, range_m: Range) -> tuple[Tile, ...]:
+    error = np.abs(view.after - view.photograph).mean(-1)
+    return (
+        Tile(to_uint8(view.photograph), view.photograph_caption),
+        Tile(to_uint8(view.before), view.before_caption),
+        Tile(to_uint8(view.after), view.after_caption),
+        Tile(MAGMA(ERROR_GAIN * error), f"mean {error.mean() * 255:.1f} of 255"),
+        Tile(_depth_tile(view.depth_before_m, range_m), view.depth_before_caption),
+        Tile(_depth_tile(view.depth_after_m, range_m), view.depth_after_caption),
     )
 
 
-def _depth_caption(view: ViewComparison) -> str:
-    seen = view.depth_m[view.opacity >= 0.5]
-    return f"median {np.median(seen):.1f} m" if seen.size else "nothing seen"
+def _depth_tile(depth_m: Float[np.ndarray, "h w"], range_m: Range) -> UInt8[np.ndarray, "h w 3"]:
+    return depth_picture(depth_m, _something(depth_m), range_m)
+
+
+def _common_range(views: Sequence[ViewComparison]) -> Range:
+    depths_m = [depth_m.ravel() for view in views for depth_m in (view.depth_before_m, view.depth_after_m)]
+    all_m = np.concatenate(depths_m)
+    return depth_range_m(all_m, _something(all_m))
+
+
+def _something(depth_m: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "*shape"]:
+    """Opacity as far as depth tells it: 0 where nothing is."""
+    return (depth_m > 0).astype(np.float32)
 
 
 def _resized(picture: UInt8[np.ndarray, "h w 3"], width: int) -> Image.Image:

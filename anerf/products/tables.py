@@ -18,8 +18,9 @@ PARQUET, CSV = "metrics.parquet", "metrics.csv"
 class MetricRow:
     """How one view came out, at one step of training or after `tto` steps of adaptation.
 
-    `split` says from where the view is (`val`, or a flight's tag), `view` is the photograph's file name.
-    `psnr_changed_db` looks only where the event changed something; None where that is not known.
+    `split` says from where the view is (`val`, or a flight's tag), `role` what it was to an adaptation (`new`
+    or `old`), `view` is the photograph's path below the scene's `images/`. The other figures are those of a
+    `ViewScore`; None where nobody knows.
     """
 
     step: int
@@ -29,7 +30,12 @@ class MetricRow:
     psnr_db: float
     ssim: float
     lpips: float | None = None
+    depth_median_m: float | None = None
+    depth_mean_m: float | None = None
+    depth_changed_median_m: float | None = None
     psnr_changed_db: float | None = None
+    psnr_unchanged_db: float | None = None
+    role: str | None = None
     render_s: float | None = None
     color_space: str = "srgb"
 
@@ -59,7 +65,12 @@ _SCHEMA = pa.schema(
         ("psnr_db", pa.float64()),
         ("ssim", pa.float64()),
         ("lpips", pa.float64()),
+        ("depth_median_m", pa.float64()),
+        ("depth_mean_m", pa.float64()),
+        ("depth_changed_median_m", pa.float64()),
         ("psnr_changed_db", pa.float64()),
+        ("psnr_unchanged_db", pa.float64()),
+        ("role", pa.string()),
         ("render_s", pa.float64()),
         ("color_space", pa.string()),
     ]

@@ -6,10 +6,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from anerf.render.samples import Samples
+
+NOTHING = 1e-6  # opacity of a ray on which no surface is
+
 
 @dataclass(frozen=True)
 class Composite:
-    """What a batch of rays sees; `depth` in the unit of t, `weights`: each sample's share of its ray."""
+    """What a batch of rays sees; `depth` (mean) in the unit of t, `weights`: samples' shares of their rays."""
 
     rgb: Float[Tensor, "r 3"]
     depth: Float[Tensor, " r"]
@@ -29,6 +33,28 @@ def sample_weights(sigma: Float[Tensor, "r k"], lengths: Float[Tensor, "r k"]) -
     return torch.exp(-before) * -torch.expm1(-optical)
 
 
+def median_depth(
+    weights: Float[Tensor, " n"], samples: Samples, opacity: Float[Tensor, " r"]
+) -> Float[Tensor, " r"]:
+    """Distance at which each ray has met half of what is opaque on it, in the unit of t; 0 where nothing is.
+
+    The mean lies in the air between a surface and the haze before it, the median on the surface. Within a
+    sample opacity is taken to grow evenly.
+    """
+    reached = torch.cumsum(weights.double(), dim=0)
+    reached = torch.cat([reached.new_zeros(1), reached])
+    first, end = samples.offsets[:-1].long(), samples.offsets[1:].long()
+    half = (reached[first] + reached[end]) / 2
+    at = (torch.searchsorted(reached, half, right=True) - 1).clamp(min=0)
+    at = torch.minimum(torch.maximum(at, first), (end - 1).clamp(min=0))
+    if not len(weights):
+        return torch.zeros_like(opacity)
+    share = ((half - reached[at]) / weights[at].double().clamp(min=1e-12)).clamp(0, 1).to(opacity)
+    start = samples.t_starts[at]
+    depth = start + share * (samples.t_ends[at] - start)
+    return torch.where((opacity > NOTHING) & (end > first), depth, torch.zeros_like(depth))
+
+
 def composite_matrix(
     rgb: Float[Tensor, "r k 3"],
     sigma: Float[Tensor, "r k"],
@@ -45,5 +71,5 @@ def composite_matrix(
     opacity = weights.sum(1)
     color = (weights[..., None] * rgb).sum(1) + (1 - opacity)[:, None] * background
     middle = (t_starts + t_ends) / 2
-    depth = (weights * middle).sum(1) / opacity.clamp(min=1e-6)
+    depth = (weights * middle).sum(1) / opacity.clamp(min=NOTHING)
     return Composite(color, depth, opacity, weights)

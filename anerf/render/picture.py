@@ -20,7 +20,7 @@ _MARCHED = 64  # samples of a ray to reckon with in a march, which mostly ends l
 
 @dataclass(frozen=True)
 class Picture:
-    """A rendered view. `depth_m` along the ray (0 where nothing), `expert` -1 where none."""
+    """A rendered view. `depth_m` to the surface along the ray (0 where nothing), `expert` -1 where none."""
 
     rgb: Float[np.ndarray, "h w 3"]
     depth_m: Float[np.ndarray, "h w"]
@@ -96,7 +96,7 @@ def render_picture(
         rays_o, rays_d = (v.to(device) for v in _rays(camera, pose, xy))
         seen = render_scene_rays(model, rays_o, rays_d, code, sampling, only_expert)
         rgb = to_srgb(seen.composite.rgb, model.spec.color_space)
-        depth_m = torch.where(seen.composite.opacity > 1e-3, seen.composite.depth * model.scale, 0.0)
+        depth_m = torch.where(seen.composite.opacity > 1e-3, seen.surface_t * model.scale, 0.0)
         parts.append([v.cpu() for v in (rgb, depth_m, seen.composite.opacity, seen.expert)])
     rgb, depth_m, opacity, expert = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
     shape = (camera.height, camera.width)

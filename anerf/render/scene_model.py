@@ -13,7 +13,7 @@ from anerf.field.spec import FieldSpec
 from anerf.geometry.boxes import Aabb
 from anerf.geometry.geodesy import GeodeticReference
 from anerf.render.background import background_color
-from anerf.render.compositing import Composite
+from anerf.render.compositing import Composite, median_depth
 from anerf.render.expert import ExpertModel, FieldSetting, draw_samples
 from anerf.render.exposure import Exposures
 from anerf.render.guide import Guide
@@ -91,6 +91,8 @@ class BlendedRays:
 
     composite: Composite
     expert: Int[Tensor, " r"]
+    surface_t: Float[Tensor, " r"]
+    """Where each ray meets a surface (`median_depth`)."""
 
 
 def render_scene_rays(
@@ -123,4 +125,5 @@ def render_scene_rays(
     seen = setting.rays.composite(rgb, sigma, samples, behind)
     given = setting.blending.givers(len(rays_o), len(scene.models), answered, seen.weights)
     giver = given.argmax(1)
-    return BlendedRays(seen, torch.where(seen.opacity > 0.5, giver, torch.full_like(giver, -1)))
+    giver = torch.where(seen.opacity > 0.5, giver, torch.full_like(giver, -1))
+    return BlendedRays(seen, giver, median_depth(seen.weights, samples, seen.opacity))

@@ -17,6 +17,7 @@ from anerf.scene.reprojection import reprojection_error_px
 from anerf.scene.scene import SCENE_FILE, Reprojection, Scene, load_scene, save_points, save_scene
 from anerf.scene.survey import PlacedSurvey, Survey, place_survey
 from anerf.scene.threads import Progress
+from anerf.scene.truth import take_truth
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ def prepare_scene(
     with new_folder(out) as partial:
         splits = _splits(placed.survey, val_every)
         frames = take_photographs(placed, splits, partial / "images", partial / "masks", progress=progress)
+        take_truth(survey, frames, partial)
         if len(placed.points_xyz) and placed.survey.model is not None:
             save_points(partial, placed.points_xyz, placed.survey.model.points_rgb)
         save_scene(replace(scene, root=partial, frames=frames))

@@ -15,6 +15,7 @@ from anerf.scene.scene import Scene, load_scene, save_scene
 from anerf.scene.survey import PlacedSurvey, place_survey
 from anerf.scene.threads import Progress
 from anerf.scene.transforms import SPLIT_NAME
+from anerf.scene.truth import take_truth
 
 # Cameras further from the scene's box than this many of its longest sides belong to another place or datum.
 _FAR_SIDES = 1.0
@@ -61,6 +62,7 @@ def update_scene(
             first_id=1 + max((frame.id for frame in old.frames), default=-1),
             progress=progress,
         )
+        take_truth(survey, frames, old.root, prefix=f"{batch}/")
     # The table is replaced last: until then the new files belong to nobody.
     save_scene(replace(old, frames=(*old.frames, *frames)))
     return load_scene(scene)

@@ -1,5 +1,6 @@
 """Jobs as `anerf run` does them, on a real Ray: lost experts, interrupted trainings, adaptation, refusals."""
 
+import csv
 import json
 import os
 import shutil
@@ -207,7 +208,7 @@ def test_an_adaptation_is_measured_on_views_that_it_never_saw(adapted, tiny_scen
     assert summary["old_views"] == old
 
     rows = pq.read_table(adapted / "metrics.parquet").to_pylist()
-    views = [Path(file).name for file in (*summary["measured_on"], *old)]
+    views = [file.removeprefix("images/") for file in (*summary["measured_on"], *old)]
     assert sorted((row["tto"], row["view"]) for row in rows) == sorted(
         (t, v) for t in (0, 2, 4) for v in views
     )
@@ -215,13 +216,43 @@ def test_an_adaptation_is_measured_on_views_that_it_never_saw(adapted, tiny_scen
     for file in summary["measured_on"]:
         with (
             Image.open(tiny_scene.root / file) as photograph,
-            Image.open(adapted / "rendered" / "gt" / f"{Path(file).stem}.png") as truth,
+            Image.open(adapted / "rendered" / "gt" / "after" / f"{Path(file).stem}.png") as truth,
         ):
             assert np.array_equal(np.asarray(photograph), np.asarray(truth))
-        pictures = [adapted / "rendered" / f"pred_tto{tto}" / f"{Path(file).stem}.png" for tto in (0, 2, 4)]
+        pictures = [
+            adapted / "rendered" / f"pred_tto{tto}" / "after" / f"{Path(file).stem}.png" for tto in (0, 2, 4)
+        ]
         shown = [np.asarray(Image.open(path)).astype(int) for path in pictures]
         assert shown[0].shape == (72, 96, 3)
         assert np.abs(shown[0] - shown[2]).mean() > 0.1
+
+
+def test_an_adaptation_shows_how_far_off_it_is_and_how_it_got_there(adapted):
+    summary = json.loads((adapted / "summary.json").read_text())
+    rows = pq.read_table(adapted / "metrics.parquet").to_pylist()
+    of_new = [row for row in rows if row["role"] == "new"]
+    assert len(of_new) == 3 * len(summary["measured_on"])
+    for row in rows:
+        # The flight sees surfaces 30 to 260 m away.
+        assert 0 < row["depth_median_m"] < 260
+        assert row["psnr_unchanged_db"] > 5
+    for point in summary["curve"]:
+        medians = [row["depth_median_m"] for row in of_new if row["tto"] == point["tto"]]
+        assert point["new"]["depth_median_m"] == pytest.approx(np.mean(medians))
+        inside = [row["depth_changed_median_m"] for row in of_new if row["tto"] == point["tto"]]
+        known = [depth for depth in inside if depth is not None]
+        assert point["new"]["depth_changed_median_m"] == pytest.approx(np.mean(known))
+    with (adapted / "curve.csv").open(newline="") as file:
+        curve = list(csv.DictReader(file))
+    assert [(row["tto"], row["role"]) for row in curve] == [(t, r) for t in "024" for r in ("new", "old")]
+    for row, point in zip(curve[::2], summary["curve"], strict=True):
+        assert float(row["adapt_s"]) == point["adapt_s"]
+        assert float(row["psnr_db"]) == pytest.approx(point["new"]["psnr_db"])
+    assert "new views" in (adapted / "curve.svg").read_text()
+    with Image.open(adapted / "sheet.png") as sheet:
+        assert sheet.width == 2 * 16 + 6 * 328 - 8
+    (board,) = (adapted / "tb").iterdir()
+    assert b"new/depth_changed_median_m" in board.read_bytes()
 
 
 def test_an_adaptation_may_be_given_seconds(place, trained, eval_job):

@@ -19,15 +19,15 @@ from anerf.products.sheet import Tile, ViewComparison, comparison_sheet, draw_sh
 
 def _view(title: str = "view") -> ViewComparison:
     y, x = np.mgrid[0:60, 0:80] / 80
-    truth = np.stack([x, y, 1 - x], -1).astype(np.float32)
-    before = truth * 0.5
+    photograph = np.stack([x, y, 1 - x], -1).astype(np.float32)
+    depth_m = (50 + 20 * x).astype(np.float32)
     return ViewComparison(
         title,
-        truth,
-        before,
-        truth * 0.9,
-        (50 + 20 * x).astype(np.float32),
-        np.ones((60, 80), np.float32),
+        photograph,
+        photograph * 0.5,
+        photograph * 0.9,
+        depth_m,
+        depth_m + 1,
         "held out",
         "PSNR 12.0 dB",
     )
@@ -86,13 +86,33 @@ def test_captions_never_run_into_their_neighbours() -> None:
     assert (sheet[:, -16:] == 255).all()
 
 
-def test_comparison_has_five_columns_and_legends(tmp_path: Path) -> None:
+def test_comparison_has_six_columns_and_legends(tmp_path: Path) -> None:
     sheet = comparison_sheet("Adaptation", [_view("one"), _view("two")], tile_width=160)
-    assert sheet.width == 2 * 16 + 5 * 168 - 8
+    assert sheet.width == 2 * 16 + 6 * 168 - 8
     save_picture(tmp_path / "out" / "sheet.png", sheet)
     with Image.open(tmp_path / "out" / "sheet.png") as back:
         assert back.size == sheet.size
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["sheet.png"]
+
+
+def test_errors_are_shown_four_times_as_large_and_empty_depth_is_grey() -> None:
+    grey = np.full((60, 80, 3), 0.5, np.float32)
+    depth_m = np.full((60, 80), 60, np.float32)
+    depth_m[:, 40:] = 70
+    none = np.zeros((60, 80), np.float32)
+    view = ViewComparison("view", grey, grey, grey + 0.125, none, depth_m)
+    shown = np.asarray(comparison_sheet("Adaptation", [view], tile_width=80))
+    middle = 16 + 2 * 20 + 8 + 20 + 30  # margin, title and heads, gap, row's title, half a tile
+
+    def color(column: int, x: int) -> list[int]:
+        return shown[middle, 16 + 88 * column + x].tolist()
+
+    assert color(1, 40) == [128, 128, 128]
+    assert color(2, 40) == [159, 159, 159]
+    assert color(3, 40) == MAGMA(np.array(0.5)).tolist()  # 4 x 0.125
+    assert color(4, 40) == depth_picture(none[:1, :1], none[:1, :1], (0, 1))[0, 0].tolist()
+    assert color(5, 10) == VIRIDIS(np.array(0.0)).tolist()
+    assert color(5, 70) == VIRIDIS(np.array(1.0)).tolist()
 
 
 def test_a_sheet_of_nothing_is_refused() -> None:

@@ -22,7 +22,7 @@ from anerf.scene.made.light import Sun
 from anerf.scene.made.picture import Shot, photograph
 from anerf.scene.made.sparse import sparse_model
 from anerf.scene.made.world import Detail, World, build_world
-from anerf.scene.made.write import write_depth, write_json, write_mask, write_photograph
+from anerf.scene.made.write import write_json, write_photograph, write_truth
 from anerf.scene.threads import Progress, on_threads
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 # Level ground in the Muensterland, Westphalia.
 REFERENCE = GeodeticReference(latitude_deg=51.9698, longitude_deg=7.7412, height_m=101.5)
 LATE_SUN = Sun(azimuth_deg=208.0, elevation_deg=36.0, rgb=(2.2, 1.95, 1.6), sky_rgb=(0.58, 0.68, 0.86))
-FORMAT = 1
+FORMAT = 2
 _CHANGED_LEVELS = 10
 _CHANGED_M = 0.10
 
@@ -79,7 +79,7 @@ def make_survey(
     if _already_made(out, stamp):
         log.info("%s already holds this survey (seed %d, size %s)", out, seed, size)
         return False
-    of_all = chosen.n_before + 2 * chosen.n_after
+    of_all = chosen.n_before + chosen.n_after
 
     def after(n_done: int) -> Progress:
         return lambda done, _: on_progress(n_done + done, of_all) if on_progress is not None else None
@@ -91,16 +91,17 @@ def make_survey(
         "before": before_flight(seed, chosen.n_before),
         "after": after_flight(seed, chosen.n_after, event),
     }
-    later = LATE_SUN if season_shift else Sun()
     with new_folder(out) as folder, _one_core_a_picture():
         world = build_world(city, chosen.detail, Sun())
-        flight = _Flight("before", camera, stations["before"], world)
+        otherwise = build_world(struck, chosen.detail, Sun(), like=world)
+        flight = _Flight("before", camera, stations["before"], world, otherwise)
         _write_flight(folder, seed, flight, chosen.n_points, after(0))
-        unhurt = build_world(city, chosen.detail, later, like=world) if season_shift else world
-        world = build_world(struck, chosen.detail, later, like=world)
-        flight = _Flight("after", camera, stations["after"], world)
-        shots = _write_flight(folder, seed, flight, chosen.n_points, after(chosen.n_before))
-        _write_changes(folder, flight, shots, unhurt, after(chosen.n_before + chosen.n_after))
+        if season_shift:
+            world = build_world(city, chosen.detail, LATE_SUN, like=world)
+            otherwise = build_world(struck, chosen.detail, LATE_SUN, like=world)
+        flight = _Flight("after", camera, stations["after"], otherwise, world)
+        _write_flight(folder, seed, flight, chosen.n_points, after(chosen.n_before))
+        (folder / "truth").mkdir()
         write_json(folder / "truth" / "truth.json", {**stamp, **_facts(camera, stations, event)})
     return True
 
@@ -136,10 +137,13 @@ def _already_made(out: Path, stamp: dict[str, object]) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Flight:
+    """Stations of one camera in `world`; `otherwise` is that world on the other side of the event."""
+
     name: str
     camera: Camera
     stations: tuple[Station, ...]
     world: World
+    otherwise: World
 
 
 def _shoot(world: World, camera: Camera, station: Station) -> Shot:
@@ -147,42 +151,31 @@ def _shoot(world: World, camera: Camera, station: Station) -> Shot:
     return photograph(world, camera.width, camera.height, pinhole, station.c2w)
 
 
-def _write_flight(folder: Path, seed: int, flight: _Flight, n_points: int, progress: Progress) -> list[Shot]:
-    """Takes and writes the photographs, depths and the sparse model of one flight."""
-    images, truth = folder / flight.name / "images", folder / "truth" / flight.name
+def _write_flight(folder: Path, seed: int, flight: _Flight, n_points: int, progress: Progress) -> None:
+    """Takes and writes the photographs, their truth and the sparse model of one flight.
+
+    Each is taken twice, with and without the event, to know what the event changed.
+    """
+    root = folder / flight.name
+    images = root / "images"
     images.mkdir(parents=True)
-    truth.mkdir(parents=True)
 
     def take(station: Station) -> Shot:
         shot = _shoot(flight.world, flight.camera, station)
         write_photograph(images, station, shot.rgb, REFERENCE)
-        write_depth(truth, station.stem, shot.depth_m)
+        changed = changed_pixels(shot, _shoot(flight.otherwise, flight.camera, station))
+        write_truth(root, station, shot.depth_m, changed)
         return shot
 
     shots = on_threads(take, flight.stations, progress)
     model = sparse_model(seed, flight.camera, flight.stations, shots, n_points, REFERENCE)
-    write_colmap(folder / flight.name / "model", model)
-    return shots
+    write_colmap(root / "model", model)
 
 
-def changed_pixels(after: Shot, unhurt: Shot) -> np.ndarray:
+def changed_pixels(a: Shot, b: Shot) -> np.ndarray:
     """Pixels (h, w) whose colour or distance differs between two photographs from the same place."""
-    step = np.abs(after.rgb.astype(np.int16) - unhurt.rgb.astype(np.int16)).max(axis=2)
-    return (step > _CHANGED_LEVELS) | (np.abs(after.depth_m - unhurt.depth_m) > _CHANGED_M)
-
-
-def _write_changes(
-    folder: Path, flight: _Flight, shots: list[Shot], unhurt: World, progress: Progress
-) -> None:
-    """Writes where each after-photograph shows a change: takes it again in the world without the event."""
-    changed = folder / "truth" / "changed"
-    changed.mkdir()
-
-    def compare(pair: tuple[Station, Shot]) -> None:
-        station, shot = pair
-        write_mask(changed, station.stem, changed_pixels(shot, _shoot(unhurt, flight.camera, station)))
-
-    on_threads(compare, list(zip(flight.stations, shots, strict=True)), progress)
+    step = np.abs(a.rgb.astype(np.int16) - b.rgb.astype(np.int16)).max(axis=2)
+    return (step > _CHANGED_LEVELS) | (np.abs(a.depth_m - b.depth_m) > _CHANGED_M)
 
 
 def _facts(camera: Camera, stations: dict[str, tuple[Station, ...]], event: Event) -> dict[str, object]:

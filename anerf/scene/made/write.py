@@ -9,6 +9,7 @@ from PIL import ExifTags, Image, TiffImagePlugin
 
 from anerf.geometry.geodesy import GeodeticReference, enu_to_geodetic
 from anerf.scene.made.flights import FOV_X_DEG, Station
+from anerf.scene.truth import changed_file, depth_file
 
 JPEG_QUALITY = 92
 EXPOSURE_S = Fraction(1, 800)
@@ -60,14 +61,16 @@ def write_photograph(folder: Path, station: Station, rgb: np.ndarray, reference:
     picture.save(folder / f"{station.stem}.jpg", quality=JPEG_QUALITY, subsampling=0, exif=exif)
 
 
-def write_depth(folder: Path, stem: str, depth_m: np.ndarray) -> None:
-    """Writes `<stem>.npz` with `depth_m`, float32 metres along the ray of each pixel's centre."""
-    np.savez_compressed(folder / f"{stem}.npz", depth_m=depth_m.astype(np.float32))
+def write_truth(flight: Path, station: Station, depth_m: np.ndarray, changed: np.ndarray) -> None:
+    """Writes what is true of the photograph of `station` into the folder of its flight.
 
-
-def write_mask(folder: Path, stem: str, mask: np.ndarray) -> None:
-    """Writes `<stem>.png`, 255 where `mask` is true."""
-    Image.fromarray(np.where(mask, 255, 0).astype(np.uint8)).save(folder / f"{stem}.png")
+    `depth_m` (h, w) is metres along the ray of each pixel's centre, `changed` (h, w) what the event changed.
+    """
+    depth, mask = depth_file(flight, f"{station.stem}.jpg"), changed_file(flight, f"{station.stem}.jpg")
+    for path in (depth, mask):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(depth, depth_m.astype(np.float32), allow_pickle=False)
+    Image.fromarray(np.where(changed, 255, 0).astype(np.uint8)).save(mask)
 
 
 def write_json(path: Path, content: dict[str, object]) -> None:
