@@ -99,7 +99,7 @@ class AdaptRun:
         """
         job = self._job
         uri = base_checkpoint(job)
-        base = read_manifest(uri)
+        base = settings.resampled(read_manifest(uri), job)
         scene = load_scene(job.scene_path())
         plan = self._plan(scene, base)
         open_pixels(scene, job.downscale)

@@ -111,6 +111,7 @@ class TrainRun:
             )
         settings.checkpoint_partition(scene, manifest)
         spec, setting = field_setting(manifest, device)
+        spec = spec.sampled(self._job.sampler, self._job.march_step_m)
         self._events.append("log", message=f"goes on from {start}, step {manifest.step}")
         return stamp(self._job, scene, partition, spec, setting.layout, manifest.flights)
 

@@ -46,7 +46,7 @@ class ViewerActor:
         if not isinstance(job, ViewJob) or job.checkpoint_path is None:
             raise JobError(f"a {job.op} job has no view: it is run by the coordinator")
         use_threads((os.cpu_count() or 1) // 2)
-        model = load_scene_model(job.checkpoint_path, job.prefix)
+        model = load_scene_model(job.checkpoint_path, job.prefix).sampled(job.sampler, job.march_step_m)
         samples = min(job.ray_samples, MOST_SAMPLES)
         try:
             self._viewer = SceneViewer(model, f"anerf: {model.scene_name}", job.host, job.port, samples)

@@ -78,7 +78,9 @@ class RenderRequest(_Body):
     format: Literal["png", "jpeg", "npy"] = "png"
     """`npy` holds float32 numbers (depth in metres); the others a picture to look at."""
     samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] = 32
-    """Evaluated samples a ray."""
+    """Of a ray: evaluated ones by importance, at most so many in a march."""
+    sampler: Literal["importance", "march"] | None = None
+    """How rays are sampled; as the checkpoint was trained where not given."""
     flight: Annotated[str, Field(max_length=256)] | None = None
     """Whose look to show; the first flight where not given."""
     expert: Annotated[int, Field(ge=0, le=100_000)] | None = None

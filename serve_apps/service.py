@@ -75,7 +75,7 @@ class RenderService:
             JobCancelled: `should_stop` said so. TooSlowError: it took longer than 120 s.
         """
         loaded = self._load(request.checkpoint, request.prefix)
-        model = loaded.model
+        model = loaded.model.sampled(request.sampler, None)
         c2w = pose_of(request, model.reference)
         camera = camera_of(request)
         start = time.monotonic()

@@ -1,6 +1,6 @@
 """The settings that make a field what it is, kept in every checkpoint."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from anerf.errors import CheckpointError
@@ -22,6 +22,9 @@ class FieldSpec:
 
     `color_space` is the space that the networks speak and the loss is taken in. `background` is `head` (a
     small network over directions), `random` (noise in training, grey in pictures), or `r,g,b` in [0, 1].
+    `sampler` is how rays were sampled in learning, and are in pictures unless asked otherwise: `importance`
+    with `sample_floor`, or `march` in steps of `march_step_m`. What has a default here may be missing in a
+    checkpoint: those from before it was a choice were made with that.
     """
 
     n_levels: int
@@ -39,6 +42,16 @@ class FieldSpec:
     background: str
     background_width: int
     sample_floor: float
+    sampler: str = "importance"
+    march_step_m: float = 0.5
+
+    def sampled(self, sampler: str | None, march_step_m: float | None) -> Self:
+        """The same field under another sampler; what is None stays as it is."""
+        return replace(
+            self,
+            sampler=self.sampler if sampler is None else sampler,
+            march_step_m=self.march_step_m if march_step_m is None else float(march_step_m),
+        )
 
     def layout(self, scales: list[float] | None = None) -> FieldLayout:
         """The parameter layout; `scales` are a checkpoint's stored per-level scales."""
@@ -78,7 +91,8 @@ class FieldSpec:
             CheckpointError: if a setting is missing or unknown; `where` names the checkpoint.
         """
         known = {f.name: str(getattr(f.type, "__name__", f.type)) for f in fields(cls)}
-        if missing := sorted(set(known) - set(values)):
+        needed = {f.name for f in fields(cls) if f.default is MISSING}
+        if missing := sorted(needed - set(values)):
             raise CheckpointError(
                 f"{where}: the field settings lack {missing}; it was written by another version"
             )
@@ -90,5 +104,6 @@ class FieldSpec:
             **{
                 name: {"int": int, "float": float, "str": str}[kind](values[name])
                 for name, kind in known.items()
+                if name in values
             }
         )

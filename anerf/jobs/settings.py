@@ -1,5 +1,6 @@
 """From a job's fields to the settings of the learning room."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,10 +18,11 @@ from anerf.learn.objective import Learner
 from anerf.learn.optimiser import FisherDamping, Rates
 from anerf.partition.regions import Partition, load_partition
 from anerf.render.expert import FieldSetting
-from anerf.render.samples import Sampling
+from anerf.render.samples import March, Sampling
 from anerf.scene.scene import Scene
 
 WARMUP_STEPS = 20
+EXPLORE_EVERY = 16  # of the steps that a march passes over while it learns
 
 
 def field_spec(job: TrainJob) -> FieldSpec:
@@ -51,7 +53,7 @@ def field_spec(job: TrainJob) -> FieldSpec:
         background=background,
         background_width=job.bg_hidden,
         sample_floor=float(job.sample_floor),
-    )
+    ).sampled(job.sampler, job.march_step_m)
 
 
 def backend_name(job: TrainJob | EvalJob) -> str:
@@ -69,13 +71,21 @@ def new_setting(job: TrainJob, spec: FieldSpec, scale_m: float, device: torch.de
 
 def learner(job: TrainJob | EvalJob, spec: FieldSpec, setting: FieldSetting, scale_m: float) -> Learner:
     """How rays are sampled and parameters stepped."""
-    sampling = Sampling(
-        n_samples=job.ray_samples,
-        floor=job.sample_floor,
-        t_min=(job.near or 0.0) / scale_m,
-        t_max=float("inf") if job.far is None else job.far / scale_m,
-    )
+    spec = spec.sampled(job.sampler, job.march_step_m)
+    t_min = (job.near or 0.0) / scale_m
+    t_max = float("inf") if job.far is None else job.far / scale_m
+    if spec.sampler == "march":
+        march = March.of_picture(job.ray_samples, spec.march_step_m, scale_m)
+        sampling = replace(march, t_min=t_min, t_max=t_max, explore_every=EXPLORE_EVERY)
+    else:
+        sampling = Sampling(job.ray_samples, job.sample_floor, t_min, t_max)
     return Learner(spec, setting, sampling, job.optimizer)
+
+
+def resampled(manifest: Manifest, job: EvalJob) -> Manifest:
+    """The manifest with the sampler that the job asks for, where it asks for one."""
+    spec = FieldSpec.from_json(manifest.field, f"checkpoint of step {manifest.step}")
+    return replace(manifest, field=spec.sampled(job.sampler, job.march_step_m).to_json())
 
 
 def outer_settings(job: TrainJob) -> OuterSettings:

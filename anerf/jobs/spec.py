@@ -54,6 +54,10 @@ class JobFields(BaseModel):
     """Metres, as `far`; both are clipped to the scene box."""
     far: Annotated[float, Field(gt=0)] | None = None
     ray_samples: Annotated[Int, Field(ge=1, le=4096)] = 96
+    sampler: Literal["importance", "march"] | None = None
+    """How rays are sampled; None: as the checkpoint's were, by importance where there is none."""
+    march_step_m: Annotated[float, Field(gt=0, le=100)] | None = None
+    """Length of a march's steps; None: the checkpoint's, half a metre where there is none."""
     chunk_points: Annotated[Int, Field(ge=1024, le=2**31)] = 4_400_000
     boundary_margin: Annotated[float, Field(ge=1, le=10)] = 1.0
     color_space: Literal["linear", "srgb"] = "linear"

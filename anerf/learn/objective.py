@@ -13,7 +13,7 @@ from anerf.learn.state import ExpertState
 from anerf.render.background import training_background
 from anerf.render.expert import FieldSetting, draw_samples, render_samples
 from anerf.render.guide import Guide
-from anerf.render.samples import Sampling
+from anerf.render.samples import March, Sampling
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Learner:
 
     spec: FieldSpec
     setting: FieldSetting
-    sampling: Sampling
+    sampling: Sampling | March
     optimizer: str
 
 

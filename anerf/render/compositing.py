@@ -13,7 +13,7 @@ NOTHING = 1e-6  # opacity of a ray on which no surface is
 
 @dataclass(frozen=True)
 class Composite:
-    """What a batch of rays sees; `depth` (mean) in the unit of t, `weights`: samples' shares of their rays."""
+    """What a batch of rays sees; `depth` (mean) in the unit of t, `weights`: samples' shares of rays."""
 
     rgb: Float[Tensor, "r 3"]
     depth: Float[Tensor, " r"]

@@ -88,13 +88,18 @@ def importance_samples(
 
 
 def march_samples(
-    guide: Guide, rays_o: Float[Tensor, "r 3"], rays_d: Float[Tensor, "r 3"], march: March
+    guide: Guide,
+    rays_o: Float[Tensor, "r 3"],
+    rays_d: Float[Tensor, "r 3"],
+    march: March,
+    shift: Float[Tensor, " r"] | None = None,
+    first: Int32[Tensor, " r"] | None = None,
 ) -> Samples:
     """See `torch_rays.march_samples`."""
-    if not (march.step > 0 and 0 < march.opaque < 1 and march.max_samples >= 1):
+    if not (march.step > 0 and 0 < march.opaque < 1 and march.max_samples >= 1 and march.explore_every >= 0):
         raise BackendError(
-            f"{march} cannot be marched: the step must be positive, `opaque` between 0 and 1, and at least"
-            " one sample allowed"
+            f"{march} cannot be marched: the step must be positive, `opaque` between 0 and 1, at least one"
+            " sample allowed, and `explore_every` a whole number from 0"
         )
     if math.dist(guide.box.lo, guide.box.hi) / march.step > MAX_STEPS:
         raise BackendError(
@@ -104,11 +109,15 @@ def march_samples(
     r, k = len(rays_o), march.max_samples
     _check_total(r, k)
     rays_o, rays_d = checked("rays_o", rays_o, (r, 3)), checked("rays_d", rays_d, (r, 3))
+    shift = checked("shift", torch.zeros(r) if shift is None else shift, (r,))
+    first = torch.zeros(r, dtype=torch.int32) if first is None else first
+    first = checked("first", first, (r,), torch.int32)
     struct, _kept = _guide_struct(guide)
     counts, t_starts, t_ends = torch.empty(r, dtype=torch.int32), torch.empty(r, k), torch.empty(r, k)
     call(
         "anerf_march_samples", n_threads(), r, rays_o, rays_d, struct, float(march.t_min), float(march.t_max),
-        float(march.step), float(march.threshold), float(march.opaque), k, counts, t_starts, t_ends,
+        float(march.step), float(march.threshold), float(march.opaque), march.explore_every, k, shift, first,
+        counts, t_starts, t_ends,
     )  # fmt: skip
     return _packed(rays_o, rays_d, counts, t_starts, t_ends)
 

@@ -67,6 +67,15 @@ def ray_jitter(n_rays: int, n_samples: int, generator: torch.Generator | None) -
     return torch.rand(n_rays, generator=generator), torch.rand(n_rays, n_samples + 1, generator=generator)
 
 
+def march_jitter(n_rays: int, march: March, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    """How early steps begin and which are explored: random for training (`generator`), regular without."""
+    if generator is None:
+        return torch.zeros(n_rays), torch.zeros(n_rays, dtype=torch.int32)
+    every = max(march.explore_every, 1)
+    first = torch.randint(every, (n_rays,), generator=generator, dtype=torch.int32)
+    return torch.rand(n_rays, generator=generator), first
+
+
 def draw_samples(
     guide: Guide,
     setting: FieldSetting,
@@ -75,9 +84,10 @@ def draw_samples(
     sampling: Sampling | March,
     generator: torch.Generator | None,
 ) -> Samples:
-    """Samples of rays where the guide says; a march is the same with and without a `generator`."""
+    """Samples of rays where the guide says: at random within steps for training, with a `generator`."""
     if isinstance(sampling, March):
-        return setting.rays.march_samples(guide, rays_o, rays_d, sampling)
+        shift, first = (j.to(rays_o.device) for j in march_jitter(len(rays_o), sampling, generator))
+        return setting.rays.march_samples(guide, rays_o, rays_d, sampling, shift, first)
     jitter, border_jitter = (j.to(rays_o) for j in ray_jitter(len(rays_o), sampling.n_samples, generator))
     return setting.rays.importance_samples(guide, rays_o, rays_d, sampling, jitter, border_jitter)
 

@@ -70,7 +70,7 @@ def render_picture(
         model: the scene.
         camera: intrinsics and size.
         c2w: pose in ENU metres, OpenGL axes.
-        samples: evaluated samples a ray by importance, or another way to sample.
+        samples: of a ray, as the scene is sampled (`SceneModel.sampling`), or another way to sample.
         flight: whose look to show.
         only_expert: index of the only expert to show.
         should_stop: asked between chunks of rays.
@@ -86,9 +86,7 @@ def render_picture(
     code = model.code_of(flight)
     device = model.models[0].params.grid.device
     pose = c2w_in_learning_frame(c2w, model.origin, model.scale)
-    sampling = (
-        samples if not isinstance(samples, int) else Sampling.of_picture(samples, model.spec.sample_floor)
-    )
+    sampling = model.sampling(samples) if isinstance(samples, int) else samples
     parts = []
     for xy in pixel_centers(camera).split(_rays_at_once(sampling)):
         if should_stop is not None and should_stop():

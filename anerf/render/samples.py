@@ -51,11 +51,16 @@ class Sampling:
         return Sampling(n_samples, floor, n_coarse=min(max(4 * n_samples, 32), 64))
 
 
+MARCH_THRESHOLD_PER_M = 0.02  # below what a fresh density grid believes to be everywhere
+
+
 @dataclass(frozen=True)
 class March:
     """Occupancy march: even steps (learning units), evaluated where the density grid exceeds `threshold`.
 
-    A ray ends where the grid's own transmittance falls below `opaque`, or after `max_samples`.
+    A ray ends where the grid's own transmittance falls below `opaque`. With `explore_every`, one in so many
+    of the steps that this leaves out is evaluated too, also behind what is opaque: density can always grow
+    where the grid sees nothing. A ray that would need more than `max_samples` takes longer steps.
     """
 
     step: float
@@ -64,3 +69,9 @@ class March:
     max_samples: int = 256
     t_min: float = 0.0
     t_max: float = float("inf")
+    explore_every: int = 0
+
+    @staticmethod
+    def of_picture(max_samples: int, step_m: float, scale_m: float) -> "March":
+        """As pictures march: steps in metres, of which `scale_m` make a learning unit."""
+        return March(step_m / scale_m, MARCH_THRESHOLD_PER_M * scale_m, max_samples=max_samples)

@@ -1,6 +1,6 @@
 """All experts of a checkpoint as one scene: rays are routed to experts and blended before compositing."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -55,6 +55,16 @@ class SceneModel:
         """The scene box in the learning frame."""
         lo, hi = ((np.array(c) - np.array(self.origin)) / self.scale for c in (self.aabb.lo, self.aabb.hi))
         return Aabb((lo[0], lo[1], lo[2]), (hi[0], hi[1], hi[2]))
+
+    def sampling(self, n_samples: int) -> Sampling | March:
+        """How pictures sample rays: `n_samples` each by importance, or at most so many in a march."""
+        if self.spec.sampler == "march":
+            return March.of_picture(n_samples, self.spec.march_step_m, self.scale)
+        return Sampling.of_picture(n_samples, self.spec.sample_floor)
+
+    def sampled(self, sampler: str | None, march_step_m: float | None) -> "SceneModel":
+        """The same scene with another sampler for its pictures; what is None stays as it was learned with."""
+        return replace(self, spec=self.spec.sampled(sampler, march_step_m))
 
     def guide(self, only_expert: int | None = None) -> Guide:
         """Where samples are worth taking; with `only_expert`, in that expert's region only."""

@@ -1,7 +1,9 @@
 """What happens along rays, in plain torch: the twin of `cpu_rays`, on any device and twice differentiable."""
 
+import math
+
 import torch
-from jaxtyping import Float, Int32
+from jaxtyping import Bool, Float, Int32
 from torch import Tensor
 
 from anerf.geometry.boxes import intersect_aabb
@@ -34,21 +36,55 @@ def importance_samples(
 
 
 def march_samples(
-    guide: Guide, rays_o: Float[Tensor, "r 3"], rays_d: Float[Tensor, "r 3"], march: March
+    guide: Guide,
+    rays_o: Float[Tensor, "r 3"],
+    rays_d: Float[Tensor, "r 3"],
+    march: March,
+    shift: Float[Tensor, " r"] | None = None,
+    first: Int32[Tensor, " r"] | None = None,
 ) -> Samples:
-    """Even steps where the guide is denser than a threshold, until it is opaque."""
+    """Even steps where the guide is denser than a threshold, until it is opaque; see `March`.
+
+    A ray's steps begin `shift` in [0, 1) of a step early. The first step that it passes over has the number
+    `first`, 0 or above: those whose number `explore_every` divides are explored. Both are 0 where not given.
+    """
     t_near, t_far = _bounds(guide, rays_o, rays_d, march)
-    n_steps = int(((t_far - t_near) / march.step).ceil().max().clamp(min=0)) if len(rays_o) else 0
+    shift = torch.zeros_like(t_near) if shift is None else shift
+    first = torch.zeros_like(t_near, dtype=torch.int32) if first is None else first
+    step = torch.full_like(t_near, march.step)
+    _, _, kept = _marched(guide, rays_o, rays_d, march, t_near, t_far, step, shift, first)
+    step = step * (kept.sum(1) / march.max_samples).clamp(min=1).to(step)
+    t_starts, t_ends, kept = _marched(guide, rays_o, rays_d, march, t_near, t_far, step, shift, first)
+    return _packed(rays_o, rays_d, t_starts, t_ends, kept & (kept.cumsum(1) <= march.max_samples))
+
+
+def _marched(
+    guide: Guide,
+    rays_o: Tensor,
+    rays_d: Tensor,
+    march: March,
+    t_near: Tensor,
+    t_far: Tensor,
+    step: Float[Tensor, " r"],
+    shift: Tensor,
+    first: Tensor,
+) -> tuple[Float[Tensor, "r s"], Float[Tensor, "r s"], Bool[Tensor, "r s"]]:
+    """Starts and ends of all steps of that length, and which are worth keeping."""
+    n_steps = int(((t_far - t_near) / step).ceil().max()) + 1 if len(rays_o) else 0
     k = torch.arange(n_steps, device=rays_o.device, dtype=rays_o.dtype)
-    t_starts = t_near[:, None] + march.step * k
-    middle = t_starts + 0.5 * march.step
+    t = t_near[:, None] + step[:, None] * (k - shift[:, None])
+    middle = t + 0.5 * step[:, None]
     sigma, allowed = guide.lookup(rays_o[:, None] + rays_d[:, None] * middle[..., None])
-    kept = allowed & (sigma > march.threshold) & (t_starts < t_far[:, None])
-    optical = torch.where(kept, sigma * march.step, 0.0)
-    kept &= optical.cumsum(1) - optical < -torch.log(torch.tensor(march.opaque))
-    kept &= kept.cumsum(1) <= march.max_samples
-    t_ends = torch.minimum(t_starts + march.step, t_far[:, None])
-    return _packed(rays_o, rays_d, t_starts, t_ends, kept)
+    is_open = allowed & (t < t_far[:, None]) & (t_far > t_near)[:, None]
+    matter = is_open & (sigma > march.threshold)
+    optical = torch.where(matter, sigma * step[:, None], 0.0)
+    matter &= optical.cumsum(1) - optical < -math.log(march.opaque)
+    kept = matter
+    if march.explore_every:
+        passed = is_open & ~matter
+        number = passed.cumsum(1) - 1 + first[:, None]
+        kept = matter | (passed & (number % march.explore_every == 0))
+    return t.maximum(t_near[:, None]), torch.minimum(t + step[:, None], t_far[:, None]), kept
 
 
 def composite(

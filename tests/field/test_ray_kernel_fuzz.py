@@ -12,6 +12,7 @@ from anerf.geometry.boxes import Aabb, intersect_aabb
 from anerf.geometry.cameras import Camera
 from anerf.render import cpu_rays
 from anerf.render.density_grid import DensityGrid
+from anerf.render.expert import march_jitter
 from anerf.render.guide import Guide
 from anerf.render.samples import March, Samples, Sampling
 
@@ -91,9 +92,11 @@ def test_any_rays_are_marched(seed, n, n_grids, t_min, t_max, step):
     generator = torch.Generator().manual_seed(seed)
     guide, (rays_o, rays_d) = mad_guide(generator, n_grids), mad_rays(generator, n)
     threshold = (0.5, -5.0, NAN, INF, -INF)[seed % 5]
-    samples = cpu_rays.march_samples(
-        guide, rays_o, rays_d, March(step, threshold, 1e-3, 1 + seed % 300, t_min, t_max)
-    )
+    march = March(step, threshold, 1e-3, 1 + seed % 300, t_min, t_max, explore_every=seed % 3)
+    shift, first = march_jitter(n, march, generator)
+    if seed % 2:
+        shift, first = junk(generator, n), torch.randint(-(2**31), 2**31, (n,), generator=generator).int()
+    samples = cpu_rays.march_samples(guide, rays_o, rays_d, march, shift, first)
     assert_sane(samples, rays_o, rays_d, t_min, t_max)
 
 
@@ -250,6 +253,7 @@ def test_impossible_samplings_are_refused():
         March(0.1, 1, 1.0),
         March(0.1, 1, NAN),
         March(0.1, 1, max_samples=0),
+        March(0.1, 1, explore_every=-1),
     ):
         with pytest.raises(BackendError, match="cannot be marched"):
             cpu_rays.march_samples(haze(), *RAY, march)

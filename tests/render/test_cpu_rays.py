@@ -1,6 +1,7 @@
 """Samples, density updates and camera rays by kernels: by hand, by the twin, and by what must hold."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from anerf.geometry.cameras import Camera
 from anerf.geometry.rays import look_at, rays_from_pixels
 from anerf.render import cpu_rays, torch_rays
 from anerf.render.density_grid import DensityGrid
+from anerf.render.expert import march_jitter
 from anerf.render.guide import Guide
 from anerf.render.samples import March, Samples, Sampling
 
@@ -114,12 +116,49 @@ def test_marches_by_hand():
     assert starts(opaque=0.4) == [1.5]
     assert starts(max_samples=1) == [1.5]
     assert starts(threshold=9.0) == []
+    assert starts(step=0.0625) == [1.5, 1.5625, 1.625, 1.6875]
+    assert starts(step=0.0625, max_samples=2) == [1.5, 1.625]  # twice as long, instead of half of the matter
     assert starts(t_min=1.625) == [1.625]
     assert starts(t_max=1.625) == [1.5]
     last = cpu_rays.march_samples(guide, rays_o, rays_d, March(0.125, 0.5, t_max=1.7))
     assert last.t_ends.tolist() == pytest.approx([1.625, 1.7])
     values.fill_(-1.0)
     assert starts(threshold=-2.0) == []  # what is closed stays so
+
+
+def test_exploration_by_hand():
+    """A ray down through four cells of two steps: empty, opaque, closed, empty. Every second is explored."""
+    values = torch.tensor([0.0, -1.0, 80.0, 0.0])[:, None, None]
+    guide = Guide.of_expert(UNIT, DensityGrid(torch.zeros(3), torch.ones(3), values))
+    rays_o, rays_d = torch.tensor([[0.3, 0.6, 2.0]] * 3), torch.tensor([[0.0, 0.0, -1.0]] * 3)
+    march = March(0.125, 0.5, explore_every=2)
+    first = torch.tensor([0, 1, 2], dtype=torch.int32)
+    for rays in (cpu_rays, torch_rays):
+        seen = rays.march_samples(guide, rays_o, rays_d, march, torch.zeros(3), first)
+        starts = [part.tolist() for part in seen.t_starts.split(seen.offsets.diff().tolist())]
+        # The first step of matter is opaque, and what is behind it is explored as well.
+        assert starts == [[1.0, 1.25, 1.375, 1.875], [1.125, 1.25, 1.75], [1.0, 1.25, 1.375, 1.875]]
+        early = rays.march_samples(guide, rays_o[:1], rays_d[:1], march, torch.tensor([0.5]), first[:1])
+        assert early.t_starts.tolist() == [1.0, 1.1875, 1.3125, 1.8125]
+        assert early.t_ends.tolist() == [1.0625, 1.3125, 1.4375, 1.9375]
+
+
+def test_exploration_reaches_every_open_cell():
+    """Whatever the grid believes: of many rays through a cell, about one in `explore_every` looks at it."""
+    values = torch.zeros(8, 1, 1)
+    values[5] = 1e4  # opaque above five cells
+    guide = Guide.of_expert(UNIT, DensityGrid(torch.zeros(3), torch.ones(3), values))
+    n, generator = 8000, torch.Generator().manual_seed(0)
+    rays_o, rays_d = (
+        torch.tensor([[0.3, 0.6, 2.0]]).expand(n, 3),
+        torch.tensor([[0.0, 0.0, -1.0]]).expand(n, 3),
+    )
+    march = March(1 / 16, 0.5, explore_every=16)
+    shift, first = march_jitter(n, march, generator)
+    samples = cpu_rays.march_samples(guide, rays_o, rays_d, march, shift, first)
+    visits = torch.bincount(guide.grids[0].cells(samples.x), minlength=8) / n
+    assert visits[[1, 2, 3, 4, 6]] == pytest.approx(2 / 16, rel=0.2)
+    assert march_jitter(3, march, None)[0].tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("kind", GUIDES)
@@ -140,11 +179,16 @@ def test_importance_samples_are_the_twins(kind, limits, kernel_variant):
 
 @pytest.mark.parametrize("kind", GUIDES)
 @pytest.mark.parametrize("limits", [{}, {"t_min": 0.8, "t_max": 1.6}], ids=["", "between"])
-def test_marches_are_the_twins(kind, limits, kernel_variant):
-    guide, march, n = guide_of(kind), March(0.03, 2.0, 1e-2, 20, **limits), 400
+@pytest.mark.parametrize("explore_every", [0, 4])
+def test_marches_are_the_twins(kind, limits, explore_every, kernel_variant):
+    march = March(0.03, 2.0, 1e-2, 20, **limits, explore_every=explore_every)
+    guide, n = guide_of(kind), 400
     rays_o, rays_d = rays(n, 3)
-    samples = cpu_rays.march_samples(guide, rays_o, rays_d, march)
-    twins = torch_rays.march_samples(doubled(guide), rays_o.double(), rays_d.double(), march)
+    shift, first = march_jitter(n, march, torch.Generator().manual_seed(4) if explore_every else None)
+    samples = cpu_rays.march_samples(guide, rays_o, rays_d, march, shift, first)
+    twins = torch_rays.march_samples(
+        doubled(guide), rays_o.double(), rays_d.double(), march, shift.double(), first
+    )
     assert_packed(samples, rays_o, rays_d)
     counts = samples.offsets.diff()
     assert len(counts.unique()) > 8
@@ -237,11 +281,14 @@ def test_marched_steps_are_even_and_lie_in_matter(seed, kind, step, threshold, m
     ray = samples.ray_index.long()
     o, d, start = rays_o[ray].double(), rays_d[ray].double(), samples.t_starts.double()
     near, far = intersect_aabb(o, d, BOX)
+    needed = cpu_rays.march_samples(guide, rays_o, rays_d, replace(march, max_samples=1000)).offsets.diff()
+    step = step * (needed.double() / most).clamp(min=1)[ray]
     number = (start - near.clamp(min=0.3)) / step
     assert (number - number.round()).abs().max() < 1e-4 if len(ray) else True
     assert torch.allclose(samples.t_ends.double(), torch.minimum(start + step, far.clamp(max=2.5)), atol=1e-5)
     assert (start[1:] > start[:-1])[ray[1:] == ray[:-1]].all()
-    assert (allowed_near(doubled(guide), o, d, start[:, None] + step / 2, 1e-5) > threshold).all()
+    middle = start[:, None] + step[:, None] / 2
+    assert (allowed_near(doubled(guide), o, d, middle, 1e-5) > threshold).all()
 
 
 def test_density_updates_are_the_twins():

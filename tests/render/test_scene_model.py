@@ -18,6 +18,7 @@ from anerf.render import picture
 from anerf.render.density_grid import DensityGrid
 from anerf.render.expert import ExpertModel, FieldSetting
 from anerf.render.picture import pixel_centers, render_picture
+from anerf.render.samples import March, Sampling
 from anerf.render.scene_model import SceneModel
 
 SPEC = FieldSpec(
@@ -231,6 +232,20 @@ def test_rays_do_not_depend_on_who_is_rendered_with_them(monkeypatch):
     assert np.abs(whole.rgb - chunks.rgb).max() < 1e-5
     assert np.abs(whole.depth_m - chunks.depth_m).max() < 1e-3
     assert np.array_equal(whole.expert, chunks.expert)
+
+
+def test_pictures_are_sampled_as_the_field_was_unless_asked_otherwise(halves):
+    assert halves.sampling(12) == Sampling.of_picture(12, 0.3)
+    marched = halves.sampled("march", 2.0)
+    assert marched.sampling(12) == March(2.0 / SCALE_M, 0.02 * SCALE_M, max_samples=12)
+    assert marched.sampled(None, None).sampling(12) == marched.sampling(12)
+    assert marched.sampled("importance", None).sampling(12) == halves.sampling(12)
+    seen = render_picture(marched, CAMERA, DOWN, samples=12)
+    same = render_picture(halves, CAMERA, DOWN, samples=marched.sampling(12))
+    assert np.array_equal(seen.rgb, same.rgb)
+    xy_m, way_m = ground_hit(DOWN)
+    inside = inside_box(xy_m, 6.0)
+    assert np.abs(seen.depth_m - way_m)[inside].max() < 2.0
 
 
 def test_far_from_the_origin_of_the_world_nothing_is_lost():

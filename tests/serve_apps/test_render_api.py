@@ -56,6 +56,20 @@ def test_the_picture_is_that_of_the_renderer(
     assert png.headers["x-anerf-scene"] == "block"
 
 
+def test_a_request_may_ask_for_another_sampler_than_the_checkpoints(
+    client: TestClient, out_root: Path, down: list[list[float]]
+) -> None:
+    model = load_scene_model(str(out_root / "demo"), "last")
+    seen = {}
+    for sampler in ("march", "importance"):
+        answer = client.post("/render", json=_body(down, format="npy", sampler=sampler))
+        seen[sampler] = np.load(io.BytesIO(answer.content), allow_pickle=False)
+        asked = model.sampled(sampler, None)
+        truth = render_picture(asked, Camera.from_fov(24, 16, 60), np.array(down), samples=4)
+        assert np.array_equal(seen[sampler], truth.rgb)
+    assert not np.array_equal(seen["march"], seen["importance"])
+
+
 @pytest.mark.parametrize(
     ("layer", "file_format", "kind"),
     [

@@ -48,6 +48,7 @@ def _geodetic(enu: list[float]) -> dict[str, float]:
         ({"prefix": "step٣"}, "prefix: "),
         ({"prefix": "best\n"}, "prefix: "),
         ({"expert": -1}, "expert: "),
+        ({"sampler": "walk"}, "sampler: "),
     ],
 )
 def test_wrong_requests_are_one_clear_line(changes: dict[str, Any], words: str) -> None:

@@ -38,6 +38,34 @@ float sampling_profile(const Guide& guide, const float* o, const float* d, float
   return total;
 }
 
+// What makes a step of a march worth keeping.
+struct March {
+  float threshold, deepest;  // density; optical depth behind which nothing is seen
+  long explore_every;
+
+  // Calls keep(start, end) for each kept step of a ray, front to back.
+  template <class Keep>
+  void walk(const Guide& guide, const float* o, const float* d, Bounds bounds, float step, float shift, long passed,
+            const Keep& keep) const {
+    constexpr long BLOCK = 32;  // steps whose densities are read at a time
+    float value[BLOCK], depth = 0.0f;
+    if (!(step > 0.0f && bounds.far > bounds.near)) return;
+    for (long k = 0; k < MAX_STEPS && (explore_every > 0 || depth < deepest); k++) {
+      const float start = bounds.near + step * (static_cast<float>(k) - shift), end = start + step;
+      if (!(start < bounds.far && end > start)) return;
+      if (k % BLOCK == 0) guide.densities(o, d, start + 0.5f * step, step, BLOCK, value);
+      const float sigma = value[k % BLOCK];
+      if (!(sigma >= 0.0f && end > bounds.near)) continue;
+      if (sigma > threshold && depth < deepest) {
+        depth += sigma * step;
+      } else if (explore_every == 0 || passed++ % explore_every != 0) {
+        continue;
+      }
+      keep(start > bounds.near ? start : bounds.near, end < bounds.far ? end : bounds.far);
+    }
+  }
+};
+
 }  // namespace
 
 // Importance sampling: n_samples touching intervals a ray, each with the same mass of the profile; rays without
@@ -78,34 +106,36 @@ ANERF_EXPORT int anerf_importance_samples(int threads, long n_rays, const float*
   return 0;
 }
 
-// Occupancy march: even steps of length `step` from where the ray enters, kept where the grid is denser than
-// `threshold`, until the grid's own transmittance falls below `opaque` or max_samples are kept.
+// Occupancy march: even steps from where the ray enters, kept where the grid is denser than `threshold`, until the
+// grid's own transmittance falls below `opaque`. Of the open steps that this passes over, also behind what is opaque,
+// one in `explore_every` is kept too (0: none). Steps begin shift[r] in [0, 1) of a step early, and the first step
+// passed over counts as number first[r]. A ray that would keep more than max_samples takes longer steps instead.
 // Writes counts[r] and, with stride max_samples, t_starts and t_ends.
 ANERF_EXPORT int anerf_march_samples(int threads, long n_rays, const float* rays_o, const float* rays_d,
                                      const Guide* guide, float t_min, float t_max, float step,
-                                     float threshold, float opaque, long max_samples, int32_t* counts,
+                                     float threshold, float opaque, long explore_every, long max_samples,
+                                     const float* shift, const int32_t* first, int32_t* counts,
                                      float* t_starts, float* t_ends) {
+  const March march{threshold, -__builtin_logf(opaque), explore_every};
   for_each(threads, n_rays, RAYS_AT_ONCE, [&](long r) {
     const float *o = rays_o + 3 * r, *d = rays_d + 3 * r;
     const Bounds bounds = ray_bounds(*guide, o, d, t_min, t_max);
-    float depth = 0.0f;  // optical
-    const float deepest = -__builtin_logf(opaque);
-    int32_t count = 0;
-    constexpr long BLOCK = 32;  // steps whose densities are read at a time
-    float value[BLOCK];
-    bool inside = step > 0.0f;
-    for (long k = 0; inside && k < MAX_STEPS && count < max_samples && depth < deepest; k++) {
-      const float start = bounds.near + step * static_cast<float>(k), end = start + step;
-      inside = start < bounds.far && end > start;
-      if (!inside) break;
-      if (k % BLOCK == 0) guide->densities(o, d, start + 0.5f * step, step, BLOCK, value);
-      if (!(value[k % BLOCK] >= 0.0f && value[k % BLOCK] > threshold)) continue;
-      depth += value[k % BLOCK] * step;
-      t_starts[r * max_samples + count] = start;
-      t_ends[r * max_samples + count] = end < bounds.far ? end : bounds.far;
+    float length = step;
+    long count = 0;
+    const auto keep = [&](float start, float end) {
+      if (count < max_samples) {
+        t_starts[r * max_samples + count] = start;
+        t_ends[r * max_samples + count] = end;
+      }
       count++;
+    };
+    march.walk(*guide, o, d, bounds, length, shift[r], first[r], keep);
+    if (count > max_samples) {
+      length *= static_cast<float>(count) / static_cast<float>(max_samples);
+      count = 0;
+      march.walk(*guide, o, d, bounds, length, shift[r], first[r], keep);
     }
-    counts[r] = count;
+    counts[r] = static_cast<int32_t>(count < max_samples ? count : max_samples);
   });
   return 0;
 }
