@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from tensorboardX import SummaryWriter
 from actors.checkpointing import Checkpoints
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
+from actors.posing import Corrections, refined_views
 from actors.training import metric_row, validation_views
 from anerf.checkpoint.load import field_setting, load_shared
 from anerf.checkpoint.manifest import Manifest, ShardRecord, read_manifest
@@ -32,8 +33,10 @@ from anerf.jobs.learning import (
 )
 from anerf.jobs.spec import EvalJob
 from anerf.learn.evaluate import ViewScore, mean_scores
+from anerf.learn.scene_poses import moved_scene
 from anerf.products.adaptation import adaptation_sheet, measured_views, telling_views
 from anerf.products.curve import CurvePoint, save_curve
+from anerf.products.poses import PoseSummary, save_poses
 from anerf.products.sheet import save_picture
 from anerf.products.tables import MetricRow, save_metrics
 from anerf.scene.pixels import open_pixels
@@ -101,6 +104,8 @@ class AdaptRun:
         uri = base_checkpoint(job)
         base = settings.resampled(read_manifest(uri), job)
         scene = load_scene(job.scene_path())
+        poses = self._refined_poses(scene, uri) if job.refine_poses else {}
+        scene = moved_scene(scene, poses)
         plan = self._plan(scene, base)
         open_pixels(scene, job.downscale)
         manifest = replace(base, job_id=job.job_id, flights=flights_with(base.flights, plan.batch))
@@ -133,9 +138,23 @@ class AdaptRun:
             "old_views": [scene.frames[i].file for i in plan.old],
             "curve": curve,
         }
+        if poses:
+            summary["poses"] = asdict(PoseSummary.of(poses))
         self._save_sheet(plan)
         write_json_atomically(Path(self._dir) / "summary.json", summary)
         return summary
+
+    def _refined_poses(self, scene: Scene, uri: str) -> Corrections:
+        """Corrections of the views to adapt on; experts read them from the job's folder when they start."""
+        job, started = self._job, time.monotonic()
+        support, _ = batch_views(scene, adaptation_batch(scene, job))
+        request = settings.pose_request(job)
+        open_pixels(scene, job.downscale)
+        found = refined_views(uri, job.scene_path(), job.downscale, support, request, self._cancelled)
+        save_poses(Path(self._dir), found)
+        seconds = round(time.monotonic() - started, 2)
+        self._events.append("poses", **asdict(PoseSummary.of(found)), seconds=seconds)
+        return found
 
     def _plan(self, scene: Scene, base: Manifest) -> Plan:
         batch = adaptation_batch(scene, self._job)

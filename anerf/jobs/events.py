@@ -22,7 +22,7 @@ class JobLog:
 
     Kinds: `accepted`; `state` (state, message, attempt); `progress` (step, of_steps, loss, psnr, rays_per_s,
     eta_s); `expert_lost` and `expert_restored` (expert, step, message); `checkpoint` (step, uri); `metrics`
-    (numbers); `log` (message).
+    (numbers); `poses` (n_views, n_refused, median_m, median_deg, seconds); `log` (message).
     """
 
     def __init__(self, job_dir: Path) -> None:

@@ -22,9 +22,11 @@ from anerf.learn.adapt import Adapter, AdaptSettings
 from anerf.learn.evaluate import support_and_query
 from anerf.learn.expert import Expert, StretchReport
 from anerf.learn.rays import SURVEY_FLIGHT, RaySource, step_generator
+from anerf.learn.scene_poses import moved_scene
 from anerf.learn.state import ExpertState, new_state, restore_state
 from anerf.partition.coverage import ExpertTiles, region_tiles, scene_tiles
 from anerf.partition.regions import Partition
+from anerf.products.poses import read_poses
 from anerf.render.density_grid import DensityGrid, forbid_outside, new_density_grid
 from anerf.render.expert import FieldSetting
 from anerf.scene.height import height_bounds
@@ -61,7 +63,7 @@ def build_learning(job_dir: str, expert: int) -> Learning:
     if isinstance(job, TrainJob):
         return _training(job, job_dir, expert)
     if isinstance(job, EvalJob):
-        return _adapting(job, expert)
+        return _adapting(job, job_dir, expert)
     raise JobError(f"a {job.op} job has no experts to train")
 
 
@@ -132,10 +134,12 @@ def _expert(
     )
 
 
-def _adapting(job: EvalJob, expert: int) -> Adapter:
+def _adapting(job: EvalJob, job_dir: str, expert: int) -> Adapter:
     uri = base_checkpoint(job)
     manifest = read_manifest(uri)
     scene = load_scene(job.scene_path())
+    if job.refine_poses:  # by the coordinator, before it started this expert
+        scene = moved_scene(scene, read_poses(Path(job_dir)))
     partition = settings.checkpoint_partition(scene, manifest)
     device = learning_device()
     spec, setting = field_setting(manifest, device, settings.backend_name(job))

@@ -16,6 +16,8 @@ from anerf.learn.algorithms import OuterSettings
 from anerf.learn.fast_weights import InnerRule
 from anerf.learn.objective import Learner
 from anerf.learn.optimiser import FisherDamping, Rates
+from anerf.learn.poses import PosePrior
+from anerf.learn.scene_poses import PoseRequest
 from anerf.partition.regions import Partition, load_partition
 from anerf.render.expert import FieldSetting
 from anerf.render.samples import March, Sampling
@@ -132,6 +134,11 @@ def adapt_rates(job: EvalJob, steps: int) -> Rates:
         warmup_steps=4,
         hold=job.lr_hold,
     )
+
+
+def pose_request(job: EvalJob) -> PoseRequest:
+    """How the poses of new photographs are refined."""
+    return PoseRequest(PosePrior(job.pose_sigma_m, job.pose_sigma_deg), job.ray_samples, job.seed)
 
 
 def fisher_damping(job: TrainJob) -> FisherDamping | None:

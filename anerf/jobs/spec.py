@@ -241,6 +241,12 @@ class EvalJob(JobFields, OptimizerFields):
     """Tag of the flight to adapt to; without it the validation split."""
     replay: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Share of an adaptation step's rays that come from old photographs where the new ones do not look."""
+    refine_poses: bool = False
+    """Correct the poses of the photographs that are adapted on, in memory only, before adapting."""
+    pose_sigma_m: Annotated[float, Field(gt=0, le=100)] = 0.5
+    """How far given positions are off (standard deviation along each axis), for `refine_poses`."""
+    pose_sigma_deg: Annotated[float, Field(gt=0, le=45)] = 0.3
+    """And how far orientations are."""
     save_adapted: bool = True
     decay_factor: Annotated[float, Field(ge=1, le=1e9)] = 1.0
     """By how much learning rates fall until the last of the `tto` steps."""

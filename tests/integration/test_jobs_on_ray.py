@@ -22,6 +22,7 @@ from PIL import Image
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import Manifest, read_manifest
 from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint
+from anerf.products.poses import read_poses
 from anerf.render.picture import render_picture
 from anerf.scene.scene import Scene
 
@@ -264,6 +265,25 @@ def test_an_adaptation_may_be_given_seconds(place, trained, eval_job):
     steps = [point["tto"] for point in curve]
     assert steps == sorted(set(steps))
     assert not (place.out / "seconds" / "checkpoints").exists()
+
+
+def test_poses_are_refined_where_a_job_asks_for_it(place, trained, adapted, eval_job, tiny_scene: Scene):
+    table = tiny_scene.root / "frames.parquet"
+    given = table.read_bytes()
+    place.run(eval_job(trained, tto=2, refine_poses=True, save_adapted=False), "posed")
+    poses = read_poses(place.out / "posed")
+    summary = json.loads((place.out / "posed" / "summary.json").read_text())
+    assert sorted(poses) == sorted(summary["adapted_on"])
+    assert all(c.cost_after <= c.cost_before for c in poses.values())
+    assert any(c.metres > 0 for c in poses.values())
+    (event,) = place.events("posed", "poses")
+    assert {name: event[name] for name in summary["poses"]} == summary["poses"]
+    assert summary["poses"]["n_views"] == len(poses)
+    before, after = summary["curve"]
+    plain = json.loads((adapted / "summary.json").read_text())["curve"]
+    assert before["new"] == pytest.approx(plain[0]["new"]), "what is measured keeps its poses"
+    assert after["new"] != plain[1]["new"]
+    assert table.read_bytes() == given
 
 
 def test_an_adapted_checkpoint_knows_both_flights(place, trained, adapted, tiny_scene: Scene):
