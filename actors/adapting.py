@@ -115,6 +115,7 @@ class AdaptRun:
         try:
             pool.load()
             curve.append(self._measure(plan, base, uri, pool, tto=0, writer=writer))
+            pool.sync_exposures(centred=False)  # what the first look at the flight says
             for goal in goals_of(job):
                 self._advance(pool, goal)
                 curve.append(self._measure(plan, manifest, uri, pool, tto=pool.step, writer=writer))
@@ -184,7 +185,7 @@ class AdaptRun:
             meeting = (before // EXPOSURE_STEPS + 1) * EXPOSURE_STEPS
             reports = pool.advance(min(goal.steps, before + stride, meeting))
             if pool.step == meeting:
-                pool.sync_exposures()
+                pool.sync_exposures(centred=False)
             seconds = max(time.monotonic() - started, 1e-3)
             self._adapt_s += seconds
             stride = max(1, min(4 * stride, round((pool.step - before) / seconds)))

@@ -133,7 +133,7 @@ def _share_exposures(experts: Sequence[Expert] | Sequence[Adapter]) -> None:
     before = states[0].exposures
     if before is None or not evidence:
         return
-    exposures = solved_exposures(evidence, before)
+    exposures = solved_exposures(evidence, before, centred=isinstance(experts[0], Expert))
     for state in states:
         state.exposures = exposures
 
@@ -193,6 +193,7 @@ def adapted(
         raise InputError(f"no photograph of {flight.batch!r} looks into any expert's region")
     all_of_them = [adapters.get(number, expert) for number, expert in enumerate(experts)]
     learners, effort = list(adapters.values()), Effort()
+    _share_exposures(learners)
     while effort.seconds < seconds:
         _plan(learners, effort, seconds)
         with effort:

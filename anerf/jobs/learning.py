@@ -105,7 +105,7 @@ def fresh_expert(job: TrainJob, scene: Scene, partition: Partition, expert: int,
     density = fresh_density(scene, box, torch.e**setting.scale.log_bias)
     state = new_state(spec, setting.layout, density, box, step_generator(job.seed, expert, 0, "init"))
     if job.image_exposure:
-        state.learn_exposures(rays.n_images)
+        state.learn_exposures(rays.flight_of_photograph)
     return _expert(job, scene, expert, spec, setting, state.to(device), rays)
 
 

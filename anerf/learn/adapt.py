@@ -12,12 +12,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from anerf.learn.expert import StretchReport
+from anerf.learn.exposure import common_exposure
 from anerf.learn.objective import Learner, batch_loss, grads_of
 from anerf.learn.optimiser import Moments, Rates
 from anerf.learn.rays import RayBatch, RaySource, step_generator
 from anerf.learn.state import ExpertState
 from anerf.render.background import background_color
 from anerf.render.expert import draw_samples, render_samples
+from anerf.render.exposure import exposed_rays
 from anerf.render.guide import Guide
 
 STALE_CELL_M = 4.0
@@ -36,12 +38,12 @@ class AdaptSettings:
 
 
 @torch.no_grad()
-def ray_errors(
+def ray_colors(
     learner: Learner, state: ExpertState, batch: RayBatch, generator: torch.Generator
-) -> Float[Tensor, " r"]:
-    """Squared colour error of each ray under the state's parameters, 0 where masked."""
+) -> Float[Tensor, "r 3"]:
+    """Each ray's colour under the state's parameters, in the scene's look."""
     expert = state.model()
-    errors = []
+    colors = []
     for start in range(0, len(batch.rays_o), PROBE_CHUNK):
         part = slice(start, start + PROBE_CHUNK)
         rays_d = batch.rays_d[part]
@@ -51,9 +53,17 @@ def ray_errors(
         )
         behind = background_color(learner.setting.backend, learner.spec, state.background, rays_d)
         seen, _ = render_samples(expert, learner.setting, samples, rays_d, batch.code[part], behind)
-        rgb = seen.rgb if state.exposures is None else state.exposures.applied(seen.rgb, batch.image[part])
-        errors.append(((rgb - batch.rgb[part]) ** 2).mean(1) * batch.weight[part])
-    return torch.cat(errors)
+        colors.append(seen.rgb)
+    return torch.cat(colors)
+
+
+def ray_errors(batch: RayBatch, rgb: Float[Tensor, "r 3"]) -> Float[Tensor, " r"]:
+    """Squared error of each ray's colour under the map that all rays have in common, 0 where masked.
+
+    Another season or exposure makes every ray wrong: what is left is where something has changed.
+    """
+    common = common_exposure(rgb, batch.rgb, batch.weight)
+    return ((exposed_rays(rgb, common) - batch.rgb) ** 2).mean(1) * batch.weight
 
 
 @dataclass(frozen=True)
@@ -122,20 +132,22 @@ class Adapter:
         }
         state.step = 0
         if state.exposures is not None:
-            state.relearn_exposures(new_rays.n_images)
+            state.relearn_exposures(new_rays.flight_of_photograph)
+        generator = step_generator(seed, number, 0, "probe")
+        probe = new_rays.draw(PROBE_RAYS, generator).to(state.params.grid.device)
+        rgb = ray_colors(learner, state, probe, generator)
+        if state.evidence is not None:
+            state.evidence.observe(rgb, probe.rgb, probe.weight, probe.image)
+        self.replayed = None if old_rays is None else self._tiles_to_replay(old_rays, probe, rgb)
         if learner.setting.on_kernels:
             state.track_touched()
-        self.replayed = None if old_rays is None else self._tiles_to_replay(old_rays)
 
-    def _tiles_to_replay(self, old_rays: RaySource) -> Int[Tensor, " t"]:
-        generator = step_generator(self.seed, self.number, 0, "probe")
-        probe = self.new_rays.draw(PROBE_RAYS, generator)
-        errors = ray_errors(
-            self.learner, self.state, probe.to(self.state.params.grid.device), generator
-        ).cpu()
-        xy = self.new_rays.surface_xy[probe.tile].float()
+    def _tiles_to_replay(
+        self, old_rays: RaySource, probe: RayBatch, rgb: Float[Tensor, "r 3"]
+    ) -> Int[Tensor, " t"]:
+        xy = self.new_rays.surface_xy[probe.tile.cpu()].float()
         cells = GroundCells.over(xy)
-        stale = stale_ground(cells, xy, errors)
+        stale = stale_ground(cells, xy, ray_errors(probe, rgb).cpu())
         number, inside = cells.index(old_rays.surface_xy.float())
         return (~(stale[number] & inside)).nonzero()[:, 0]
 

@@ -32,7 +32,8 @@ class ViewScore:
     """One view's scores in sRGB.
 
     Where exposures were learned, `psnr_db` and all others are those of the view as its camera would probably
-    expose it (`expected_exposure`): nothing of the photograph is used. `mean_look_psnr_db` is without that,
+    expose it (`expected_exposure`): nothing of the photograph is used. `mean_look_psnr_db` is that of the
+    flight's own look, the one that the viewer shows,
     `fitted_psnr_db` after an affine colour fit to the photograph.
 
     `role` says what the view was to the adaptation: `new` (of the new flight, never adapted on) or `old`.
@@ -133,16 +134,19 @@ def score_view(
     started = time.perf_counter()
     known = flight_of(frame.split) in model.flights
     flight = flight_of(frame.split) if known else None  # before adapting, a new flight has no look of its own
-    picture = render_picture(model, pixels.camera(index), frame.c2w, samples=samples, flight=flight)
+    raw = render_picture(  # as experts answer; maps are applied below
+        replace(model, exposures=None), pixels.camera(index), frame.c2w, samples=samples, flight=flight
+    )
     seconds = time.perf_counter() - started
     truth = pixels.image(index).astype(np.float32) / 255
     mask = np.asarray(pixels.mask(index))
     known = read_truth(scene, frame, pixels.camera(index))
     changed = None if known.changed is None else mask & known.changed
     unchanged = None if known.changed is None else mask & ~known.changed
-    depth_errors = _depth_errors(picture.depth_m, known.depth_m, mask)
-    mean_look = picture.rgb.astype(np.float32)
-    picture = replace(picture, rgb=_as_expected(model, scene, index, mean_look, mask))
+    depth_errors = _depth_errors(raw.depth_m, known.depth_m, mask)
+    look = model.look_of(flight)
+    mean_look = raw.rgb if look is None else exposed(raw.rgb, look, model.spec.color_space)
+    picture = replace(raw, rgb=_as_expected(model, scene, index, raw.rgb, mask))
     rgb = picture.rgb
     score = ViewScore(
         file=frame.file,
@@ -150,7 +154,7 @@ def score_view(
         role=role,
         tto=tto,
         psnr_db=_finite(psnr(rgb, truth, mask)),
-        mean_look_psnr_db=_finite(psnr(mean_look, truth, mask)),
+        mean_look_psnr_db=_finite(psnr(mean_look.astype(np.float32), truth, mask)),
         fitted_psnr_db=_finite(psnr(color_fitted(rgb, truth, mask), truth, mask)),
         ssim=ssim(rgb, truth, mask),
         lpips=None if lpips is None else lpips(rgb, truth),
@@ -177,7 +181,9 @@ def _as_expected(
     taken = [frame for frame in scene.frames if flight_of(frame.split) == flight]
     timed = all(frame.captured_at is not None for frame in taken)
     taken.sort(key=lambda frame: (str(frame.captured_at) if timed else "", frame.file))
-    exposures = model.exposures.to(torch.device("cpu")).grown(max(frame.id for frame in scene.frames) + 1)
+    exposures = model.exposures.to(torch.device("cpu")).grown(
+        torch.zeros(max(frame.id for frame in scene.frames) + 1, dtype=torch.int64)
+    )
     shown = from_srgb(torch.from_numpy(rgb[mask.astype(bool)]), model.spec.color_space)
     order = [frame.id for frame in taken]
     exposure = expected_exposure(exposures, order, scene.frames[index].id, shown.mean(0))

@@ -2,7 +2,9 @@
 
 Maps are not stepped by gradients: each is the ridge regression from what the experts render to what the
 photograph shows, over the rays of the last hundred or so steps. All experts' evidence is added up, so that
-neighbours agree. Only differences between photographs can be known: the mean map is kept the identity.
+neighbours agree. While a scene is learned, only differences between photographs can be known: the mean map is
+kept the identity. A later flight's maps say how it differs from the survey too, so that its day need not be
+learned by the field.
 """
 
 from collections.abc import Sequence
@@ -53,9 +55,14 @@ class ExposureEvidence:
 
 
 def solved_exposures(
-    evidence: Sequence[tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 3"]]], before: Exposures
+    evidence: Sequence[tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 3"]]],
+    before: Exposures,
+    centred: bool,
 ) -> Exposures:
-    """The maps that all experts' evidence together gives; photographs without enough of it keep theirs."""
+    """The maps that all experts' evidence together gives; photographs without enough of it keep theirs.
+
+    `centred` makes their mean the identity, where nothing else says what the scene's own look is.
+    """
     xx, xy = (torch.stack(parts).sum(0) for parts in zip(*evidence, strict=True))
     seen = xx[:, 3, 3] >= ENOUGH_RAYS
     if not seen.any():
@@ -63,9 +70,19 @@ def solved_exposures(
     ridge, identity = RIDGE * torch.eye(4), torch.eye(4, 3)
     maps = torch.linalg.solve(xx[seen] + ridge, xy[seen] + ridge @ identity)
     merged, means = before.maps.clone(), before.means.clone()
-    merged[seen] = maps - maps.mean(0) + identity
+    merged[seen] = maps - maps.mean(0) + identity if centred else maps
     means[seen] = xx[seen, 3, :3] / xx[seen, 3, 3:]
-    return Exposures(merged, before.known | seen, means)
+    return Exposures(merged, before.known | seen, means, before.flight)
+
+
+def common_exposure(
+    rgb: Float[Tensor, "r 3"], target: Float[Tensor, "r 3"], weight: Float[Tensor, " r"]
+) -> Float[Tensor, "4 3"]:
+    """The one map that brings rendered rays closest to photographed ones."""
+    x = torch.cat([rgb, torch.ones_like(rgb[:, :1])], dim=1)
+    weighted = x * weight[:, None]
+    ridge = RIDGE * torch.eye(4).to(x)
+    return torch.linalg.solve(weighted.T @ x + ridge, weighted.T @ target + ridge @ torch.eye(4, 3).to(x))
 
 
 def expected_exposure(

@@ -84,12 +84,13 @@ class RaySource:
                 f"flights {sorted(unknown)} have no code in this checkpoint, which knows {list(flights)}"
             )
         self._id = torch.tensor([f.id for f in frames], dtype=torch.int64)
+        number = {flight: i for i, flight in enumerate(flights)}
+        self.flight_of_photograph = torch.zeros(int(self._id.max()) + 1, dtype=torch.int64)
+        """By id, the flight's number among `flights`; 0 for those that are none of them."""
+        self.flight_of_photograph[self._id] = torch.tensor(
+            [number.get(flight_of(f.split), 0) for f in frames], dtype=torch.int64
+        )
         self._code = torch.stack([codes.get(flight_of(f.split), flight_code(0)) for f in frames])
-
-    @property
-    def n_images(self) -> int:
-        """One more than the largest id of the scene's photographs."""
-        return int(self._id.max()) + 1
 
     def __len__(self) -> int:
         """Number of tiles."""

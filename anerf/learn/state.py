@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from anerf.errors import CheckpointError
@@ -114,14 +114,14 @@ class ExpertState:
         self.scratch = TouchedGradient.of(self.params.grid)
         prefer_huge_pages(self.moments["grid"].first, self.moments["grid"].second)
 
-    def learn_exposures(self, n: int) -> None:
-        """From now on, learn the exposures of photographs with ids below `n`."""
-        self.exposures, self.evidence = Exposures.identity(n), ExposureEvidence.none(n)
+    def learn_exposures(self, flight: Int[Tensor, " n"]) -> None:
+        """From now on, learn the exposures of photographs, whose flights are given by their ids."""
+        self.exposures, self.evidence = Exposures.identity(flight), ExposureEvidence.none(len(flight))
 
-    def relearn_exposures(self, n: int) -> None:
-        """Learn those of further photographs, ids below `n`; what is known stays as it is."""
+    def relearn_exposures(self, flight: Int[Tensor, " n"]) -> None:
+        """Learn those of further photographs; what is known stays as it is."""
         assert self.exposures is not None
-        self.exposures = self.exposures.grown(n)
+        self.exposures = self.exposures.grown(flight)
         known = self.exposures.known.cpu()
         self.evidence = ExposureEvidence.none(len(known), fixed=known)
 
@@ -143,7 +143,7 @@ class ExpertState:
         if self.exposures is not None and self.evidence is not None:
             named["exposure.maps"] = self.exposures.maps
             named["exposure.known"] = self.exposures.known.to(torch.uint8)
-            named["exposure.means"] = self.exposures.means
+            named["exposure.means"], named["exposure.flight"] = self.exposures.means, self.exposures.flight
             named["exposure.xx"], named["exposure.xy"] = self.evidence.xx, self.evidence.xy
         named["density"] = self.density.values
         named["step"] = torch.tensor([self.step], dtype=torch.int64)
@@ -214,9 +214,10 @@ def restore_state(tensors: Mapping[str, Tensor], layout: FieldLayout, box: Aabb,
     state = ExpertState(params, beside.get("background"), moments, density, box, step, fisher)
     state.inner_rates = beside.get("inner_rates")
     if "exposure.maps" in tensors:
-        maps, known, means, xx, xy = (
-            _tensor(tensors, f"exposure.{n}", where).clone() for n in ("maps", "known", "means", "xx", "xy")
+        maps, known, means, flight, xx, xy = (
+            _tensor(tensors, f"exposure.{n}", where).clone()
+            for n in ("maps", "known", "means", "flight", "xx", "xy")
         )
-        state.exposures = Exposures(maps, known.bool(), means)
+        state.exposures = Exposures(maps, known.bool(), means, flight)
         state.evidence = ExposureEvidence(xx, xy, torch.zeros(len(xx), dtype=torch.bool))
     return state

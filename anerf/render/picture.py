@@ -11,6 +11,7 @@ from anerf.errors import InputError, JobCancelled
 from anerf.geometry.cameras import Camera
 from anerf.render.color import to_srgb
 from anerf.render.cpu_rays import camera_rays
+from anerf.render.exposure import exposed_rays
 from anerf.render.samples import March, Sampling
 from anerf.render.scene_model import SceneModel, render_scene_rays
 
@@ -83,7 +84,7 @@ def render_picture(
         raise InputError(
             f"expert {only_expert} does not exist: the checkpoint has 0 to {len(model.models) - 1}"
         )
-    code = model.code_of(flight)
+    code, look = model.code_of(flight), model.look_of(flight)
     device = model.models[0].params.grid.device
     pose = c2w_in_learning_frame(c2w, model.origin, model.scale)
     sampling = model.sampling(samples) if isinstance(samples, int) else samples
@@ -93,7 +94,8 @@ def render_picture(
             raise JobCancelled("the picture is no longer wanted")
         rays_o, rays_d = (v.to(device) for v in _rays(camera, pose, xy))
         seen = render_scene_rays(model, rays_o, rays_d, code, sampling, only_expert)
-        rgb = to_srgb(seen.composite.rgb, model.spec.color_space)
+        rgb = seen.composite.rgb if look is None else exposed_rays(seen.composite.rgb, look)
+        rgb = to_srgb(rgb, model.spec.color_space)
         depth_m = torch.where(seen.composite.opacity > 1e-3, seen.surface_t * model.scale, 0.0)
         parts.append([v.cpu() for v in (rgb, depth_m, seen.composite.opacity, seen.expert)])
     rgb, depth_m, opacity, expert = (torch.cat(column).numpy() for column in zip(*parts, strict=True))

@@ -94,6 +94,12 @@ class SceneModel:
             )
         return flight_code(self.flights.index(flight))
 
+    def look_of(self, flight: str | None) -> Float[Tensor, "4 3"] | None:
+        """The exposure that the photographs of a known flight have in common, where it has one."""
+        if self.exposures is None or flight not in self.flights:
+            return None
+        return self.exposures.look(self.flights.index(flight))
+
 
 @dataclass(frozen=True)
 class BlendedRays:

@@ -16,6 +16,7 @@ from anerf.learn.adapt import (
     Adapter,
     AdaptSettings,
     GroundCells,
+    ray_colors,
     ray_errors,
     stale_ground,
 )
@@ -103,6 +104,17 @@ def test_positions_outside_the_cells_are_in_none():
     assert number[:2].tolist() == [0, 5]
 
 
+def test_another_season_is_no_error_but_a_change_is(rays_of):
+    batch = rays_of("after").draw(3000, torch.Generator().manual_seed(1))
+    before = (batch.rgb - 0.1) / 0.7  # what all rays have in common is the day
+    assert ray_errors(batch, before).mean() < 0.02 * ((before - batch.rgb) ** 2).mean()
+    before[:30] = 1 - before[:30]
+    errors = ray_errors(batch, before)
+    assert errors[:30].mean() > 20 * errors[30:].mean()
+    masked = replace(batch, weight=torch.zeros_like(batch.weight))
+    assert not ray_errors(masked, before).any()
+
+
 def adapter(learner, state, new_rays, old_rays, *, replay=0.5, seed=0):
     return Adapter(0, seed, learner, AdaptSettings(256, replay), RATES, state, new_rays, old_rays)
 
@@ -110,7 +122,8 @@ def adapter(learner, state, new_rays, old_rays, *, replay=0.5, seed=0):
 def mean_error(learner, state, source):
     """Mean squared error over rays that are the same in every call."""
     batch = source.draw(2000, torch.Generator().manual_seed(11))
-    return float(ray_errors(learner, state, batch, torch.Generator().manual_seed(12)).mean())
+    rgb = ray_colors(learner, state, batch, torch.Generator().manual_seed(12))
+    return float(((rgb - batch.rgb) ** 2).mean())
 
 
 def test_adapting_fits_the_new_flight_and_keeps_the_old_one(learner, trained, rays_of, train_rays):

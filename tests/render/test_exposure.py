@@ -11,7 +11,10 @@ BRIGHTER = torch.tensor([[2.0, 0, 0], [0, 1, 0], [0, 0.5, 1], [0.1, 0, -0.2]])
 
 def test_a_map_acts_on_the_rays_of_its_photograph_only():
     exposures = Exposures(
-        torch.stack([torch.eye(4, 3), BRIGHTER]), torch.tensor([False, True]), torch.zeros(2, 3)
+        torch.stack([torch.eye(4, 3), BRIGHTER]),
+        torch.tensor([False, True]),
+        torch.zeros(2, 3),
+        torch.tensor([0, 1]),
     )
     rgb = torch.tensor([[0.1, 0.2, 0.4], [0.1, 0.2, 0.4]])
     seen = exposures.applied(rgb, torch.tensor([0, 1]))
@@ -20,21 +23,27 @@ def test_a_map_acts_on_the_rays_of_its_photograph_only():
 
 def test_named_arrays_carry_everything_and_unknown_ones_nothing():
     exposures = Exposures(
-        torch.stack([torch.eye(4, 3), BRIGHTER]), torch.tensor([False, True]), torch.zeros(2, 3)
+        torch.stack([torch.eye(4, 3), BRIGHTER]),
+        torch.tensor([False, True]),
+        torch.zeros(2, 3),
+        torch.tensor([0, 1]),
     )
     back = Exposures.of_named(exposures.named())
     assert back is not None
     assert torch.equal(back.maps, exposures.maps)
     assert back.known.tolist() == [False, True]
+    assert back.flight.tolist() == [0, 1]
     assert Exposures.of_named({"background": np.zeros(3)}) is None
 
 
 def test_more_photographs_start_as_the_identity():
-    grown = Exposures(BRIGHTER[None], torch.tensor([True]), torch.zeros(1, 3)).grown(3)
+    one = Exposures(BRIGHTER[None], torch.tensor([True]), torch.ones(1, 3), torch.tensor([0]))
+    grown = one.grown(torch.tensor([2, 0, 1]))
     assert torch.equal(grown.maps[0], BRIGHTER)
     assert torch.equal(grown.maps[2], torch.eye(4, 3))
     assert grown.known.tolist() == [True, False, False]
-    assert len(grown.grown(2).maps) == 3
+    assert grown.flight.tolist() == [0, 0, 1]  # a known photograph's flight is known too
+    assert grown.means.tolist() == [[1, 1, 1], [0, 0, 0], [0, 0, 0]]
 
 
 # sRGB 0.2 is 0.03310 in linear light; twice that, 0.06621, is sRGB 0.2849.
