@@ -52,6 +52,8 @@ class Plan:
     """What an adaptation will do: its views (indices into the scene's frames) and the experts it touches."""
 
     batch: str
+    flight: int
+    """The batch's number among the checkpoint's flights."""
     support: tuple[int, ...]
     query: tuple[int, ...]
     old: tuple[int, ...]
@@ -115,9 +117,9 @@ class AdaptRun:
         try:
             pool.load()
             curve.append(self._measure(plan, base, uri, pool, tto=0, writer=writer))
-            pool.sync_exposures(centred=False)  # what the first look at the flight says
+            pool.sync_exposures(plan.flight)  # what the first look at the flight says
             for goal in goals_of(job):
-                self._advance(pool, goal)
+                self._advance(pool, goal, plan.flight)
                 curve.append(self._measure(plan, manifest, uri, pool, tto=pool.step, writer=writer))
             saved = (
                 self._save(manifest, base, uri, plan, pool, curve[-1])
@@ -174,9 +176,10 @@ class AdaptRun:
             message=f"batch {batch}: adapts on {len(support)} views, measured on {len(query)} others and"
             f" {len(old)} old ones; touches experts {', '.join(map(str, touched))} of {len(seen)}",
         )
-        return Plan(batch, tuple(support), tuple(query), old, touched)
+        flight = flights_with(base.flights, batch).index(batch)
+        return Plan(batch, flight, tuple(support), tuple(query), old, touched)
 
-    def _advance(self, pool: ExpertPool, goal: Goal) -> None:
+    def _advance(self, pool: ExpertPool, goal: Goal, flight: int) -> None:
         stride = 1
         while pool.step < goal.steps and self._adapt_s < goal.seconds:
             if self._cancelled():
@@ -185,7 +188,7 @@ class AdaptRun:
             meeting = (before // EXPOSURE_STEPS + 1) * EXPOSURE_STEPS
             reports = pool.advance(min(goal.steps, before + stride, meeting))
             if pool.step == meeting:
-                pool.sync_exposures(centred=False)
+                pool.sync_exposures(flight)
             seconds = max(time.monotonic() - started, 1e-3)
             self._adapt_s += seconds
             stride = max(1, min(4 * stride, round((pool.step - before) / seconds)))

@@ -151,13 +151,13 @@ class ExpertPool:
         if mean is not None:
             self.call("set_background", mean)
 
-    def sync_exposures(self, centred: bool) -> None:
-        """Give every expert the exposures that all experts' rays together speak for (`solved_exposures`)."""
+    def sync_exposures(self, flight: int = 0) -> None:
+        """Give every expert the exposures that all experts' rays together speak for."""
         evidence = [e for _, e in sorted(self.call("exposure_evidence").items()) if e is not None]
         before = Exposures.of_named(self.exposures())
         if evidence and before is not None:
             tensors = [(torch.from_numpy(xx.copy()), torch.from_numpy(xy.copy())) for xx, xy in evidence]
-            self.call("set_exposures", solved_exposures(tensors, before, centred).named())
+            self.call("set_exposures", solved_exposures(tensors, before, flight).named())
 
     def stop(self) -> None:
         """End every expert's process."""

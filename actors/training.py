@@ -146,7 +146,7 @@ class TrainRun:
             if schedule.due(step, schedule.sync_step):
                 pool.sync_background()
                 if step >= SETTLED_STEPS:
-                    pool.sync_exposures(centred=True)
+                    pool.sync_exposures()
             eta_s = (time.monotonic() - began) / (step - began_step) * (schedule.outer_steps - step)
             self._report(step, reports, round_s, eta_s, writer)
             if schedule.due(step, schedule.eval_step) and views:

@@ -127,13 +127,13 @@ def _meet(experts: Sequence[Expert]) -> None:
         _share_exposures(experts)
 
 
-def _share_exposures(experts: Sequence[Expert] | Sequence[Adapter]) -> None:
+def _share_exposures(experts: Sequence[Expert] | Sequence[Adapter], flight: int = 0) -> None:
     states = [expert.state for expert in experts]
     evidence = [(s.evidence.xx, s.evidence.xy) for s in states if s.evidence is not None]
     before = states[0].exposures
     if before is None or not evidence:
         return
-    exposures = solved_exposures(evidence, before, centred=isinstance(experts[0], Expert))
+    exposures = solved_exposures(evidence, before, flight)
     for state in states:
         state.exposures = exposures
 
@@ -193,12 +193,13 @@ def adapted(
         raise InputError(f"no photograph of {flight.batch!r} looks into any expert's region")
     all_of_them = [adapters.get(number, expert) for number, expert in enumerate(experts)]
     learners, effort = list(adapters.values()), Effort()
-    _share_exposures(learners)
+    number = flights.index(flight.batch)
+    _share_exposures(learners, number)
     while effort.seconds < seconds:
         _plan(learners, effort, seconds)
         with effort:
             _advance(learners, learners[0].step + ADAPT_SYNC_STEPS)
-            _share_exposures(learners)
+            _share_exposures(learners, number)
     model = scene_of(place, all_of_them, flights)
     old, new = flight.old.score(model), flight.new.score(model)
     return Measured(what, seed, seconds, effort.seconds, learners[0].step, old, new)

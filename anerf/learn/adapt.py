@@ -23,7 +23,7 @@ from anerf.render.exposure import exposed_rays
 from anerf.render.guide import Guide
 
 STALE_CELL_M = 4.0
-STALE_RATIO = 3.0
+STALE_RATIO = 8.0
 PROBE_RAYS = 16384
 PROBE_CHUNK = 4096
 MIN_PROBES = 6

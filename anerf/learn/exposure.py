@@ -2,9 +2,9 @@
 
 Maps are not stepped by gradients: each is the ridge regression from what the experts render to what the
 photograph shows, over the rays of the last hundred or so steps. All experts' evidence is added up, so that
-neighbours agree. While a scene is learned, only differences between photographs can be known: the mean map is
-kept the identity. A later flight's maps say how it differs from the survey too, so that its day need not be
-learned by the field.
+neighbours agree. Only differences between photographs can be known, so the mean map stays as it is: the
+identity for the survey, and for a later flight what brings the scene's mean colour to the flight's at once.
+(The slopes of that first regression would be too flat, since much of what is rendered does not fit yet.)
 """
 
 from collections.abc import Sequence
@@ -57,21 +57,23 @@ class ExposureEvidence:
 def solved_exposures(
     evidence: Sequence[tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 3"]]],
     before: Exposures,
-    centred: bool,
+    flight: int = 0,
 ) -> Exposures:
-    """The maps that all experts' evidence together gives; photographs without enough of it keep theirs.
-
-    `centred` makes their mean the identity, where nothing else says what the scene's own look is.
-    """
+    """The maps that all experts' evidence for a flight gives; photographs without enough keep theirs."""
     xx, xy = (torch.stack(parts).sum(0) for parts in zip(*evidence, strict=True))
     seen = xx[:, 3, 3] >= ENOUGH_RAYS
     if not seen.any():
         return before
     ridge, identity = RIDGE * torch.eye(4), torch.eye(4, 3)
     maps = torch.linalg.solve(xx[seen] + ridge, xy[seen] + ridge @ identity)
+    shown = xx[seen, 3, :3] / xx[seen, 3, 3:]
+    common = identity if flight == 0 else before.look(flight)
+    if common is None:
+        common = identity.clone()
+        common[3] = ((xy[seen, 3] / xx[seen, 3, 3:]) - shown).mean(0)
     merged, means = before.maps.clone(), before.means.clone()
-    merged[seen] = maps - maps.mean(0) + identity if centred else maps
-    means[seen] = xx[seen, 3, :3] / xx[seen, 3, 3:]
+    merged[seen] = maps - maps.mean(0) + common
+    means[seen] = shown
     return Exposures(merged, before.known | seen, means, before.flight)
 
 

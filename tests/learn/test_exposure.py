@@ -26,7 +26,7 @@ def observed(maps: dict[int, torch.Tensor], n: int, fixed: torch.Tensor | None =
 
 def test_known_maps_are_found_again():
     evidence = observed({0: DARK, 2: BRIGHT}, 4)
-    found = solved_exposures([(evidence.xx, evidence.xy)], Exposures.identity(SURVEY[:4]), centred=True)
+    found = solved_exposures([(evidence.xx, evidence.xy)], Exposures.identity(SURVEY[:4]))
     assert found.known.tolist() == [True, False, True, False]
     assert torch.allclose(found.maps[0], DARK, atol=0.01)
     assert torch.allclose(found.maps[2], BRIGHT, atol=0.01)
@@ -35,22 +35,29 @@ def test_known_maps_are_found_again():
 
 def test_what_all_photographs_have_in_common_belongs_to_the_scene():
     evidence = observed({0: BRIGHT, 1: BRIGHT}, 2)
-    found = solved_exposures([(evidence.xx, evidence.xy)], Exposures.identity(SURVEY[:2]), centred=True)
+    found = solved_exposures([(evidence.xx, evidence.xy)], Exposures.identity(SURVEY[:2]))
     assert torch.allclose(found.maps, torch.eye(4, 3).expand(2, 4, 3), atol=0.01)
 
 
-def test_a_later_flights_day_is_in_its_maps():
-    """Not centred: what all its photographs have in common is how they differ from the survey."""
-    evidence = observed({2: BRIGHT, 3: BRIGHT}, 4)
+def test_a_later_flights_mean_map_brings_the_scenes_mean_colour_to_its_own():
+    evidence = observed({2: BRIGHT, 3: DARK}, 4)
     flight = torch.tensor([0, 0, 1, 1])
     survey = Exposures(torch.eye(4, 3).repeat(4, 1, 1), torch.arange(4) < 2, torch.zeros(4, 3), flight)
-    found = solved_exposures([(evidence.xx, evidence.xy)], survey, centred=False)
-    assert torch.allclose(found.maps[2:], BRIGHT.expand(2, 4, 3), atol=0.01)
+    found = solved_exposures([(evidence.xx, evidence.xy)], survey, 1)
+    assert torch.allclose(found.maps[2] - found.maps[3], BRIGHT - DARK, atol=0.02)
     look = found.look(1)
     assert look is not None
-    assert torch.allclose(look, BRIGHT, atol=0.01)
-    assert found.look(0) is None
-    assert found.look(2) is None
+    assert torch.allclose(look, torch.eye(4, 3), atol=0.01)  # one is as much too bright as the other too dark
+    both = observed({2: BRIGHT, 3: BRIGHT}, 4)
+    brighter = solved_exposures([(both.xx, both.xy)], survey, 1)
+    look = brighter.look(1)
+    assert look is not None
+    assert torch.allclose(look[:3], torch.eye(3), atol=0.01)
+    assert torch.allclose(look[3], torch.full((3,), 0.1), atol=0.01)  # from 0.5 on average to 0.6
+    again = solved_exposures([(evidence.xx, evidence.xy)], brighter, 1)
+    assert torch.allclose(again.maps[2:].mean(0), look, atol=1e-5)  # and there it stays
+    assert brighter.look(0) is None
+    assert brighter.look(2) is None
 
 
 def test_one_map_for_all_rays():
@@ -69,11 +76,11 @@ def test_experts_add_up_and_few_rays_say_nothing():
     few = ExposureEvidence.none(3)
     few.observe(torch.rand(20, 3), torch.rand(20, 3), torch.ones(20), torch.full((20,), 2))
     parts = [(e.xx, e.xy) for e in (of_one, of_other, few)]
-    found = solved_exposures(parts, Exposures.identity(SURVEY[:3]), centred=True)
+    found = solved_exposures(parts, Exposures.identity(SURVEY[:3]))
     assert found.known.tolist() == [True, True, False]
     assert torch.allclose(found.maps[1], BRIGHT, atol=0.01)
     nothing = ExposureEvidence.none(3)
-    assert solved_exposures([(nothing.xx, nothing.xy)], found, centred=True) is found
+    assert solved_exposures([(nothing.xx, nothing.xy)], found) is found
 
 
 def test_fixed_photographs_keep_their_maps_and_masked_rays_do_not_count():
@@ -81,7 +88,7 @@ def test_fixed_photographs_keep_their_maps_and_masked_rays_do_not_count():
         torch.stack([DARK, torch.eye(4, 3)]), torch.tensor([True, False]), torch.zeros(2, 3), SURVEY[:2]
     )
     evidence = observed({0: BRIGHT, 1: torch.eye(4, 3)}, 2, fixed=before.known)
-    found = solved_exposures([(evidence.xx, evidence.xy)], before, centred=True)
+    found = solved_exposures([(evidence.xx, evidence.xy)], before)
     assert torch.equal(found.maps[0], DARK)
     masked = ExposureEvidence.none(2)
     masked.observe(
@@ -117,7 +124,7 @@ def test_a_camera_that_meters_what_it_sees_is_understood():
 
 def test_what_photographs_show_on_average_is_known_from_their_rays():
     evidence = observed({0: DARK, 1: BRIGHT}, 3)
-    found = solved_exposures([(evidence.xx, evidence.xy)], Exposures.identity(SURVEY[:3]), centred=True)
+    found = solved_exposures([(evidence.xx, evidence.xy)], Exposures.identity(SURVEY[:3]))
     assert torch.allclose(found.means[:2], torch.full((2, 3), 0.5), atol=0.01)
     assert not found.means[2].any()
 
