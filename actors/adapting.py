@@ -119,8 +119,10 @@ class AdaptRun:
             curve.append(self._measure(plan, base, uri, pool, tto=0, writer=writer))
             pool.sync_exposures(plan.flight)  # what the first look at the flight says
             for goal in goals_of(job):
-                self._advance(pool, goal, plan.flight)
+                going = self._advance(pool, goal, plan.flight)
                 curve.append(self._measure(plan, manifest, uri, pool, tto=pool.step, writer=writer))
+                if not going:
+                    break
             saved = (
                 self._save(manifest, base, uri, plan, pool, curve[-1])
                 if job.save_adapted and pool.step > 0
@@ -179,7 +181,8 @@ class AdaptRun:
         flight = flights_with(base.flights, batch).index(batch)
         return Plan(batch, flight, tuple(support), tuple(query), old, touched)
 
-    def _advance(self, pool: ExpertPool, goal: Goal, flight: int) -> None:
+    def _advance(self, pool: ExpertPool, goal: Goal, flight: int) -> bool:
+        """Go on to a goal; False where the experts have stopped, since nothing gets better any more."""
         stride = 1
         while pool.step < goal.steps and self._adapt_s < goal.seconds:
             if self._cancelled():
@@ -202,6 +205,10 @@ class AdaptRun:
                 rays_per_s=round(sum(r.n_rays for r in reports) / seconds),
                 eta_s=round((of_steps - pool.step) * a_step_s, 1),
             )
+            if all(report.stopped for report in reports):
+                self._events.append("log", message=f"stopped early at step {pool.step}: nothing gets better")
+                return False
+        return True
 
     def _measure(
         self, plan: Plan, manifest: Manifest, uri: str, pool: ExpertPool, *, tto: int, writer: SummaryWriter

@@ -114,9 +114,10 @@ def _plan(learners: Sequence[Expert] | Sequence[Adapter], effort: Effort, second
         learner.rates = replace(learner.rates, outer_steps=steps)
 
 
-def _advance(experts: Sequence[Expert] | Sequence[Adapter], to_step: int) -> None:
-    for expert in experts:
-        expert.advance(to_step)
+def _advance(experts: Sequence[Expert] | Sequence[Adapter], to_step: int) -> bool:
+    """Whether any of them would go on."""
+    reports = [expert.advance(to_step) for expert in experts]
+    return not all(report.stopped for report in reports)
 
 
 def _meet(experts: Sequence[Expert]) -> None:
@@ -195,10 +196,11 @@ def adapted(
     learners, effort = list(adapters.values()), Effort()
     number = flights.index(flight.batch)
     _share_exposures(learners, number)
-    while effort.seconds < seconds:
+    going = True
+    while going and effort.seconds < seconds:
         _plan(learners, effort, seconds)
         with effort:
-            _advance(learners, learners[0].step + ADAPT_SYNC_STEPS)
+            going = _advance(learners, learners[0].step + ADAPT_SYNC_STEPS)
             _share_exposures(learners, number)
     model = scene_of(place, all_of_them, flights)
     old, new = flight.old.score(model), flight.new.score(model)

@@ -214,7 +214,7 @@ def adapter(
         expert,
         job.seed,
         settings.learner(job, spec, setting, scene.scale),
-        AdaptSettings(rays, job.replay),
+        AdaptSettings(rays, job.replay, job.explore, job.early_stop),
         rates,
         state,
         new_rays,

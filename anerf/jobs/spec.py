@@ -247,6 +247,10 @@ class EvalJob(JobFields, OptimizerFields):
     """How far given positions are off (standard deviation along each axis), for `refine_poses`."""
     pose_sigma_deg: Annotated[float, Field(gt=0, le=45)] = 0.3
     """And how far orientations are."""
+    explore: Share = 0.5
+    """Share of the new rays drawn evenly; the others are drawn where the old model errs."""
+    early_stop: bool = False
+    """Watch some of the adapted-on photographs instead, and stop when these get no better."""
     save_adapted: bool = True
     decay_factor: Annotated[float, Field(ge=1, le=1e9)] = 1.0
     """By how much learning rates fall until the last of the `tto` steps."""

@@ -1,7 +1,4 @@
-"""Taking up a new flight: a few steps on its rays, mixed with replayed old rays so that nothing is forgotten.
-
-Old rays are not replayed where the new pictures contradict the old model: there the old pictures are stale.
-"""
+"""Taking up a new flight: some steps on its rays, mixed with old ones so that nothing is forgotten."""
 
 import math
 import time
@@ -11,8 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from anerf.learn.early_stop import CHECK_STEPS, EarlyStop, watched_tiles
 from anerf.learn.expert import StretchReport
 from anerf.learn.exposure import common_exposure
+from anerf.learn.ground import GroundCells, drawn_shares, stale_ground
 from anerf.learn.objective import Learner, batch_loss, grads_of
 from anerf.learn.optimiser import Moments, Rates
 from anerf.learn.rays import RayBatch, RaySource, step_generator
@@ -22,19 +21,23 @@ from anerf.render.expert import draw_samples, render_samples
 from anerf.render.exposure import exposed_rays
 from anerf.render.guide import Guide
 
-STALE_CELL_M = 4.0
-STALE_RATIO = 8.0
 PROBE_RAYS = 16384
 PROBE_CHUNK = 4096
-MIN_PROBES = 6
+WATCHED_RAYS = 4096
 
 
 @dataclass(frozen=True)
 class AdaptSettings:
-    """`support_rays` a step, of which the share `replay` is drawn from old pictures."""
+    """`support_rays` a step, of which the share `replay` is drawn from old pictures.
+
+    Of the new ones, the share `explore` is drawn evenly, the others in proportion to the old model's error.
+    With `early_stop` some photographs are only watched, and learning ends when these get no better.
+    """
 
     support_rays: int
     replay: float
+    explore: float = 0.5
+    early_stop: bool = False
 
 
 @torch.no_grad()
@@ -64,43 +67,6 @@ def ray_errors(batch: RayBatch, rgb: Float[Tensor, "r 3"]) -> Float[Tensor, " r"
     """
     common = common_exposure(rgb, batch.rgb, batch.weight)
     return ((exposed_rays(rgb, common) - batch.rgb) ** 2).mean(1) * batch.weight
-
-
-@dataclass(frozen=True)
-class GroundCells:
-    """Square cells over the ground (ENU metres): `lo` is the low corner, `shape` (ny, nx)."""
-
-    lo: Float[Tensor, " 2"]
-    shape: tuple[int, int]
-
-    @staticmethod
-    def over(xy: Float[Tensor, "n 2"]) -> "GroundCells":
-        """Cells of `STALE_CELL_M` that hold all positions."""
-        n = ((xy.amax(0) - xy.amin(0)) / STALE_CELL_M).long() + 1
-        return GroundCells(xy.amin(0), (int(n[1]), int(n[0])))
-
-    def index(self, xy: Float[Tensor, "n 2"]) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
-        """Flat cell of each position and whether it lies inside."""
-        cell = ((xy - self.lo) / STALE_CELL_M).floor().long()
-        ny, nx = self.shape
-        inside = (cell >= 0).all(1) & (cell[:, 0] < nx) & (cell[:, 1] < ny)
-        return (cell[:, 1] * nx + cell[:, 0]).clamp(0, ny * nx - 1), inside
-
-
-def stale_ground(
-    cells: GroundCells, xy: Float[Tensor, "n 2"], errors: Float[Tensor, " n"]
-) -> Bool[Tensor, " cells"]:
-    """Cells where the mean error of new rays exceeds `STALE_RATIO` x the median cell's, and neighbours."""
-    number, _ = cells.index(xy)
-    size = cells.shape[0] * cells.shape[1]
-    count = torch.zeros(size).index_add_(0, number, torch.ones_like(errors))
-    mean = torch.zeros(size).index_add_(0, number, errors) / count.clamp(min=1)
-    known = count >= MIN_PROBES
-    if not known.any():
-        return torch.zeros(size, dtype=torch.bool)
-    stale = known & (mean > STALE_RATIO * mean[known].median())
-    grown = torch.nn.functional.max_pool2d(stale.view(1, 1, *cells.shape).float(), 3, stride=1, padding=1)
-    return grown.view(-1) > 0
 
 
 class Adapter:
@@ -133,23 +99,29 @@ class Adapter:
         state.step = 0
         if state.exposures is not None:
             state.relearn_exposures(new_rays.flight_of_photograph)
+        device = state.params.grid.device
         generator = step_generator(seed, number, 0, "probe")
-        probe = new_rays.draw(PROBE_RAYS, generator).to(state.params.grid.device)
+        watched = watched_tiles(new_rays.frame) & settings.early_stop
+        self._early_stop = EarlyStop() if watched.any() else None
+        self._watched = (
+            new_rays.draw(WATCHED_RAYS, generator, _where(watched)).to(device) if watched.any() else None
+        )
+        self._learned = _where(~watched)
+        probe = new_rays.draw(PROBE_RAYS, generator, self._learned).to(device)
         rgb = ray_colors(learner, state, probe, generator)
         if state.evidence is not None:
             state.evidence.observe(rgb, probe.rgb, probe.weight, probe.image)
-        self.replayed = None if old_rays is None else self._tiles_to_replay(old_rays, probe, rgb)
+        xy, errors = new_rays.surface_xy[probe.tile.cpu()].float(), ray_errors(probe, rgb).cpu()
+        cells = GroundCells.over(xy)
+        shares = drawn_shares(cells, xy, errors, new_rays.surface_xy[self._learned].float())
+        self._cumulative_shares = shares.double().cumsum(0)
+        self.replayed = None
+        if old_rays is not None:
+            stale = stale_ground(cells, xy, errors)
+            cell, inside = cells.index(old_rays.surface_xy.float())
+            self.replayed = _where(~(stale[cell] & inside))
         if learner.setting.on_kernels:
             state.track_touched()
-
-    def _tiles_to_replay(
-        self, old_rays: RaySource, probe: RayBatch, rgb: Float[Tensor, "r 3"]
-    ) -> Int[Tensor, " t"]:
-        xy = self.new_rays.surface_xy[probe.tile.cpu()].float()
-        cells = GroundCells.over(xy)
-        stale = stale_ground(cells, xy, ray_errors(probe, rgb).cpu())
-        number, inside = cells.index(old_rays.surface_xy.float())
-        return (~(stale[number] & inside)).nonzero()[:, 0]
 
     @property
     def step(self) -> int:
@@ -161,7 +133,11 @@ class Adapter:
         started = time.perf_counter()
         loss_value = math.nan
         n_rays = 0
+        stop = self._early_stop
         while self.step < to_step:
+            if stop is not None and stop.stopped:
+                self.state.step = to_step
+                break
             generator = step_generator(self.seed, self.number, self.step, "adapt")
             batch = self._batch(generator).to(self.state.params.grid.device)
             loss = batch_loss(self.learner, self.state, batch, generator)
@@ -171,14 +147,35 @@ class Adapter:
             self.state.step += 1
             loss_value = float(loss.detach())
             n_rays += len(batch.rays_o)
+            if stop is not None and self.step % CHECK_STEPS == 0:
+                stop.look(self._watched_error(), self.state.params)
         seconds = time.perf_counter() - started
-        return StretchReport(self.step, loss_value, n_rays, seconds)
+        return StretchReport(self.step, loss_value, n_rays, seconds, stop is not None and stop.stopped)
+
+    def _watched_error(self) -> float:
+        assert self._watched is not None
+        generator = step_generator(self.seed, self.number, 0, "watch")
+        rgb = ray_colors(self.learner, self.state, self._watched, generator)
+        return float(ray_errors(self._watched, rgb).mean())
 
     def _batch(self, generator: torch.Generator) -> RayBatch:
         n_old = 0
         if self.old_rays is not None and self.replayed is not None and len(self.replayed):
             n_old = round(self.settings.support_rays * self.settings.replay)
-        new = self.new_rays.draw(self.settings.support_rays - n_old, generator)
+        n_new = self.settings.support_rays - n_old
+        evenly = round(n_new * self.settings.explore)
+        place = torch.rand(n_new - evenly, generator=generator, dtype=torch.float64)
+        drawn = torch.searchsorted(self._cumulative_shares, place).clamp(max=len(self._learned) - 1)
+        new = RayBatch.joined(
+            [
+                self.new_rays.draw(evenly, generator, self._learned),
+                self.new_rays.through(self._learned[drawn], generator),
+            ]
+        )
         if n_old == 0 or self.old_rays is None:
             return new
         return RayBatch.joined([new, self.old_rays.draw(n_old, generator, self.replayed)])
+
+
+def _where(chosen: Bool[Tensor, " t"]) -> Int[Tensor, " c"]:
+    return chosen.nonzero()[:, 0]

@@ -16,13 +16,15 @@ from anerf.learn.tasks import TaskCells
 class StretchReport:
     """What a stretch of steps did: the step reached, its loss, rays evaluated and seconds of computing.
 
-    The loss is that of the last step, not a mean: it does not depend on where stretches begin.
+    The loss is that of the last step, not a mean: it does not depend on where stretches begin. `stopped` says
+    that further steps would change nothing.
     """
 
     step: int
     loss: float
     n_rays: int
     seconds: float
+    stopped: bool = False
 
 
 class Expert:

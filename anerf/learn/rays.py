@@ -100,9 +100,11 @@ class RaySource:
         """`n` rays through random pixels of random tiles, of the tiles `among` where given."""
         pool = len(self) if among is None else len(among)
         tile = torch.randint(pool, (n,), generator=generator)
-        if among is not None:
-            tile = among[tile]
-        frame = self.frame[tile]
+        return self.through(tile if among is None else among[tile], generator)
+
+    def through(self, tile: Int[Tensor, " n"], generator: torch.Generator) -> RayBatch:
+        """A ray through a random pixel of each of these tiles."""
+        n, frame = len(tile), self.frame[tile]
         inside = torch.randint(self._tile_px, (n, 2), generator=generator)
         xy = torch.minimum(self.tile_xy[tile] * self._tile_px + inside, self._size[frame] - 1)
         return self.at_pixels(frame, xy, tile)
