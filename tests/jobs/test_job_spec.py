@@ -38,7 +38,7 @@ def test_defaults_are_those_of_the_field_table():
     job = parse_job(TRAIN)
     assert isinstance(job, TrainJob)
     assert (job.ray_samples, job.batch_size, job.support_rays, job.query_rays) == (96, 3, 4000, 2000)
-    assert (job.outer_steps, job.inner_iter, job.inner_lr, job.algo) == (20_000, 8, 0.015, "fomaml")
+    assert (job.outer_steps, job.inner_iter, job.inner_lr, job.algo) == (20_000, 8, 0.015, "plain")
     assert (job.lr, job.encoding_lr, job.sigma_lr, job.color_lr, job.bg_lr) == (1e-4, 1e-2, 2e-3, 2e-3, 1e-3)
     assert parse_job({"op": "view", "checkpoint_path": "logs/a"}).ray_samples == 64
 

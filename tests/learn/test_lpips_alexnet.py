@@ -1,6 +1,10 @@
 """LPIPS against an independent computation from the paper's formula."""
 
+import importlib
+import importlib.util
+import sys
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +113,6 @@ def test_a_pair_of_320_by_240_takes_less_than_a_third_of_a_second(distance: Lpip
 
 
 def test_heads_are_those_of_the_reference_implementation(distance: Lpips) -> None:
-    import importlib.util
-
     spec = importlib.util.find_spec("lpips")
     if spec is None or spec.origin is None:
         pytest.skip("the reference package lpips is not installed")
@@ -119,6 +121,50 @@ def test_heads_are_those_of_the_reference_implementation(distance: Lpips) -> Non
     )
     for i, head in enumerate(distance._heads):
         assert torch.equal(head, heads[f"lin{i}.model.1.weight"])
+
+
+@pytest.fixture
+def reference(distance: Lpips, monkeypatch: pytest.MonkeyPatch) -> torch.nn.Module:
+    """The published package's own module with its own heads, on AlexNet built as torchvision builds it.
+
+    torchvision itself need not be there: the package asks it for `models.alexnet(...).features` only.
+    """
+    if importlib.util.find_spec("lpips") is None:
+        pytest.skip("the reference package lpips is not installed")
+    layers: list[torch.nn.Module] = []
+    pooled_after = (0, 1)
+    geometry = [(11, 4, 2), (5, 1, 2), (3, 1, 1), (3, 1, 1), (3, 1, 1)]
+    pairs = zip(distance._kernels, distance._biases, strict=True)
+    for i, ((kernel, bias), (size, stride, padding)) in enumerate(zip(pairs, geometry, strict=True)):
+        c_out, c_in = kernel.shape[:2]
+        convolution = torch.nn.Conv2d(c_in, c_out, size, stride, padding)
+        with torch.no_grad():
+            convolution.weight.copy_(kernel)
+            assert convolution.bias is not None
+            convolution.bias.copy_(bias)
+        layers += [convolution, torch.nn.ReLU()]
+        if i in pooled_after:
+            layers.append(torch.nn.MaxPool2d(3, 2))
+    models = types.ModuleType("torchvision.models")
+    models.alexnet = lambda pretrained: types.SimpleNamespace(features=torch.nn.Sequential(*layers))
+    torchvision = types.ModuleType("torchvision")
+    torchvision.models = models
+    monkeypatch.setitem(sys.modules, "torchvision", torchvision)
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+    package = importlib.import_module("lpips")
+    return package.LPIPS(net="alex", verbose=False).eval()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_distances_are_those_of_the_published_package(seed: int, distance: Lpips, reference) -> None:
+    a, b = _noise(seed, 64, 80), _noise(seed + 50, 64, 80)
+    if seed % 2:
+        a, b = _landscape(), np.clip(_landscape() + 0.1 * _noise(seed, 240, 320), 0, 1)
+    tensors = [torch.from_numpy(x).permute(2, 0, 1)[None] * 2 - 1 for x in (a, b)]
+    with torch.no_grad():
+        expected = float(reference(*tensors))
+    assert expected > 0.01
+    assert distance(a, b) == pytest.approx(expected, abs=1e-5)
 
 
 def test_small_and_wrong_pictures_are_refused(distance: Lpips) -> None:
