@@ -62,6 +62,8 @@ class QualityPlan:
     batch: str | None
     adapt_s: tuple[float, ...]
     seeds: int
+    also_at: tuple[float, ...] = ()
+    """Further sizes (downscale) at which trained experts are measured."""
 
 
 def measure_quality(
@@ -106,6 +108,11 @@ def _of_seed(
         before = scene_of(place, experts, (SURVEY_FLIGHT,))
         score = old.score(before)
         measured.append(Measured("train", seed, seconds, effort.seconds, experts[0].step, score))
+        for scale in plan.also_at:
+            larger = Views(scene, open_pixels(scene, scale), old.indices, job.ray_samples)
+            title = f"train, seen at {scale:g}"
+            point = Measured(title, seed, seconds, effort.seconds, experts[0].step, larger.score(before))
+            measured.append(point)
         if seconds != plan.train_s[0] or not _flights(plan, scene):
             continue
         flight = _flight(plan, scene, place, seed, adapt_fields, old)

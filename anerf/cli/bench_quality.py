@@ -29,6 +29,7 @@ def bench_quality(
     batch: str | None = None,
     adapt_s: tuple[float, ...] = (10, 30),
     seeds: int = 3,
+    also_at: tuple[float, ...] = (),
     job: Path | None = None,
     adapt_job: Path | None = None,
     curve: Path | None = None,
@@ -47,6 +48,7 @@ def bench_quality(
             views, and compared with learning it from nothing. By default the only one there is.
         adapt_s: Budgets of adaptation, seconds.
         seeds: How many times, with seeds 0, 1, 2, …; medians are shown.
+        also_at: Further sizes at which trained experts are measured, as the job field `downscale`.
         job: Fields of a training job (JSON) that replace those of the bench's own recipe.
         adapt_job: Fields of an eval job, likewise.
         curve: A CSV file to write, one line for each measurement.
@@ -54,7 +56,9 @@ def bench_quality(
     """
     from anerf.bench.quality_plan import QualityPlan, measure_quality  # brings torch, which --help need not
 
-    plan = QualityPlan(scene, partition, tuple(sorted(train_s)), batch, tuple(sorted(adapt_s)), seeds)
+    plan = QualityPlan(
+        scene, partition, tuple(sorted(train_s)), batch, tuple(sorted(adapt_s)), seeds, also_at
+    )
     console = Console(stderr=True)
     with console.status("starting") as status:
         measured = measure_quality(plan, _fields(job), _fields(adapt_job), status.update)
@@ -70,9 +74,9 @@ _SCORES = MappingProxyType(
     {"psnr_db": ".2f", "mean_look_psnr_db": ".2f", "fitted_psnr_db": ".2f", "ssim": ".3f"}
 )
 _NOTES = (
-    "dB: PSNR in sRGB, mean over views, median over seeds; masks applied. Views are exposed as photographs"
-    " beside them in their flight (nothing of the view itself is used); `mean look` is without that, `fitted`"
-    " after the best affine colour map. old: the survey's validation views; new: the later flight's held-out"
+    "dB: PSNR in sRGB, mean over views, median over seeds; masks applied. Views are exposed as their camera"
+    " probably would (nothing of the photograph itself is used); `mean look` is without that, `fitted` after"
+    " the best affine colour map. old: the survey's validation views; new: the later flight's held-out"
     " ones."
 )
 

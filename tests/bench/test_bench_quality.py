@@ -74,10 +74,12 @@ def test_every_point_of_the_plan_is_measured_and_written(tiny_scene, tmp_path, c
     curve = tmp_path / "curve.csv"
     budgets = {"train_s": (0.3,), "adapt_s": (0.1,), "seeds": 1}
     files = {"job": fields, "adapt_job": adapt, "curve": curve}
-    bench_quality(tiny_scene.root, partition="g22", as_json=True, **budgets, **files)
+    bench_quality(tiny_scene.root, partition="g22", as_json=True, also_at=(0.5,), **budgets, **files)
     points = json.loads(capsys.readouterr().out)
-    assert [point["what"] for point in points] == ["train", "before adapting", "adapt", "from nothing"]
-    train, before, adapting, nothing = points
+    kinds = ["train", "train, seen at 0.5", "before adapting", "adapt", "from nothing"]
+    assert [point["what"] for point in points] == kinds
+    train, smaller, before, adapting, nothing = points
+    assert smaller["old"] != train["old"]
     assert train["new"] is None
     assert before["old"] == train["old"]
     assert adapting["new"] != before["new"]
