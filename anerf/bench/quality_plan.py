@@ -48,6 +48,8 @@ ADAPTING = MappingProxyType(
 )
 """Fields of the bench's jobs beside those that follow from budgets and the scene."""
 
+_FROM_NOTHING = {name: TRAINING[name] for name in ("encoding_lr", "sigma_lr", "color_lr", "decay_factor")}
+
 SHORT_S = 150.0  # a training of less is over before a large table is filled
 SHORT_CELL_M, LONG_CELL_M = 0.5, 0.4  # of the finest level
 
@@ -121,7 +123,7 @@ def _of_seed(
             report(f"seed {seed}: adapting to {flight.batch} for {budget:g} s")
             measured.append(adapted(place, experts, flight, budget, "adapt", seed))
         report(f"seed {seed}: learning {flight.batch} from nothing for {plan.adapt_s[0]:g} s")
-        nothing = _flight(plan, scene, place, seed, adapt_fields | {"replay": 0.0}, old)
+        nothing = _flight(plan, scene, place, seed, _FROM_NOTHING | adapt_fields | {"replay": 0.0}, old)
         fresh = untrained(place, job, experts[0].state.exposures)
         measured.append(adapted(place, fresh, nothing, plan.adapt_s[0], "from nothing", seed))
     return measured

@@ -102,6 +102,7 @@ class Adapter:
         device = state.params.grid.device
         generator = step_generator(seed, number, 0, "probe")
         watched = watched_tiles(new_rays.frame) & settings.early_stop
+        self._loss = math.nan
         self._early_stop = EarlyStop() if watched.any() else None
         self._watched = (
             new_rays.draw(WATCHED_RAYS, generator, _where(watched)).to(device) if watched.any() else None
@@ -131,7 +132,6 @@ class Adapter:
     def advance(self, to_step: int) -> StretchReport:
         """Adapt on to `to_step` steps."""
         started = time.perf_counter()
-        loss_value = math.nan
         n_rays = 0
         stop = self._early_stop
         while self.step < to_step:
@@ -145,12 +145,12 @@ class Adapter:
             grads.pop("background", None)  # shared by experts that the flight may not touch
             self.state.apply(grads, self.rates, self.learner.optimizer)
             self.state.step += 1
-            loss_value = float(loss.detach())
+            self._loss = float(loss.detach())
             n_rays += len(batch.rays_o)
             if stop is not None and self.step % CHECK_STEPS == 0:
                 stop.look(self._watched_error(), self.state.params)
         seconds = time.perf_counter() - started
-        return StretchReport(self.step, loss_value, n_rays, seconds, stop is not None and stop.stopped)
+        return StretchReport(self.step, self._loss, n_rays, seconds, stop is not None and stop.stopped)
 
     def _watched_error(self) -> float:
         assert self._watched is not None

@@ -54,6 +54,7 @@ def test_rates_that_ruin_what_is_known_are_stopped_and_undone(learner, copy_trai
     last = adapter.advance(40 * CHECK_STEPS)
     assert last.stopped
     assert last.step == 40 * CHECK_STEPS  # experts of a job stand at the same step
+    assert adapter.advance(41 * CHECK_STEPS).loss == last.loss > 0  # that of the last step that was made
     assert last.n_rays < 39 * CHECK_STEPS * 128
     if last.n_rays == PATIENCE * CHECK_STEPS * 128:  # none of the looks was better than the first
         for tensor, then in zip(adapter.state.params.tensors(), after_first_look, strict=True):
