@@ -132,8 +132,8 @@ def score_view(
     """
     frame = scene.frames[index]
     started = time.perf_counter()
-    known = flight_of(frame.split) in model.flights
-    flight = flight_of(frame.split) if known else None  # before adapting, a new flight has no look of its own
+    own = flight_of(frame.split)
+    flight = own if own in model.flights else None  # before adapting, a new flight has no look of its own
     raw = render_picture(  # as experts answer; maps are applied below
         replace(model, exposures=None), pixels.camera(index), frame.c2w, samples=samples, flight=flight
     )

@@ -12,6 +12,7 @@ from anerf.field.backend import CpuBackend, FieldBackend, TorchBackend
 from anerf.field.spec import FieldSpec
 from anerf.field.threads import kernel_threads
 from anerf.geometry.boxes import Aabb
+from anerf.geometry.geodesy import GeodeticReference
 from anerf.jobs.learning import fresh_density
 from anerf.learn.algorithms import OuterSettings
 from anerf.learn.expert import Expert
@@ -24,6 +25,7 @@ from anerf.partition.coverage import region_tiles
 from anerf.partition.regions import Partition
 from anerf.render.expert import FieldSetting
 from anerf.render.samples import Sampling
+from anerf.render.scene_model import SceneModel
 from anerf.scene.pixels import PixelStore, open_pixels
 from anerf.scene.scene import Scene
 
@@ -150,3 +152,16 @@ def copy_trained(training: tuple[Expert, list[float]]) -> Callable[[], ExpertSta
 def trained(copy_trained: Callable[[], ExpertState]) -> ExpertState:
     """A trained state of one's own."""
     return copy_trained()
+
+
+@pytest.fixture(scope="session")
+def model(training, tiny_scene: Scene, whole: Partition, learner: Learner) -> SceneModel:
+    """The scene as that training left it."""
+    state = training[0].state
+    return SceneModel(
+        scene_name=tiny_scene.name, reference=GeodeticReference(50, 7, 0), crs=tiny_scene.crs,
+        origin=tiny_scene.origin, scale=tiny_scene.scale, aabb=tiny_scene.aabb, flights=("survey",),
+        experts=("0",), partition_centroids=whole.centroids, dims=2, margin=1.0, spec=learner.spec,
+        setting=learner.setting, models=(state.model(state.params.detached()),),
+        background=state.background.detach(),
+    )  # fmt: skip

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anerf.geometry.geodesy import GeodeticReference
 from anerf.learn.evaluate import ScoredView, ViewScore, mean_scores, score_view
 from anerf.learn.metrics import depth_errors_m, psnr
 from anerf.render.scene_model import SceneModel
@@ -17,18 +16,6 @@ from anerf.scene.scene import Scene
 from anerf.scene.truth import changed_file, depth_file
 
 NEW = -3  # a frame of the later flight
-
-
-@pytest.fixture(scope="module")
-def model(training, tiny_scene, whole, learner) -> SceneModel:
-    state = training[0].state
-    return SceneModel(
-        scene_name=tiny_scene.name, reference=GeodeticReference(50, 7, 0), crs=tiny_scene.crs,
-        origin=tiny_scene.origin, scale=tiny_scene.scale, aabb=tiny_scene.aabb, flights=("survey",),
-        experts=("0",), partition_centroids=whole.centroids, dims=2, margin=1.0, spec=learner.spec,
-        setting=learner.setting, models=(state.model(state.params.detached()),),
-        background=state.background.detach(),
-    )  # fmt: skip
 
 
 @pytest.fixture

@@ -1,25 +1,10 @@
 """A short training brings about what it is for: pictures of places that it has not seen from there."""
 
 import numpy as np
-import pytest
 import torch
 
-from anerf.geometry.geodesy import GeodeticReference
 from anerf.learn.metrics import psnr
 from anerf.render.picture import render_picture
-from anerf.render.scene_model import SceneModel
-
-
-@pytest.fixture(scope="module")
-def model(training, tiny_scene, whole, learner):
-    state = training[0].state
-    return SceneModel(
-        scene_name=tiny_scene.name, reference=GeodeticReference(50, 7, 0), crs=tiny_scene.crs,
-        origin=tiny_scene.origin, scale=tiny_scene.scale, aabb=tiny_scene.aabb, flights=("survey",),
-        experts=("0",), partition_centroids=whole.centroids, dims=2, margin=1.0, spec=learner.spec,
-        setting=learner.setting, models=(state.model(state.params.detached()),),
-        background=state.background.detach(),
-    )  # fmt: skip
 
 
 def test_the_loss_falls(training):
