@@ -197,6 +197,8 @@ class AdaptRun:
             stride = max(1, min(4 * stride, round((pool.step - before) / seconds)))
             a_step_s = self._adapt_s / pool.step
             of_steps = min(goal.of_steps, max(pool.step, math.ceil(min(goal.of_seconds / a_step_s, ENDLESS))))
+            if self._job.tto_seconds is not None:
+                pool.call("plan", of_steps)
             self._events.append(
                 "progress",
                 step=pool.step,

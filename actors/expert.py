@@ -2,6 +2,7 @@
 
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,11 @@ class ExpertActor:
             StepMismatch: it stands elsewhere.
         """
         return self._at(from_step).advance(to_step)
+
+    def plan(self, at_step: int, of_steps: int) -> None:
+        """Let learning rates fall until `of_steps`."""
+        learning = self._at(at_step)
+        learning.rates = replace(learning.rates, outer_steps=max(of_steps, at_step + 1))
 
     def background(self, at_step: int) -> np.ndarray | None:
         """The expert's copy of the shared background."""

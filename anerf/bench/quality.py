@@ -15,6 +15,7 @@ from anerf.bench.quality_views import Score, Views
 from anerf.errors import InputError
 from anerf.field.threads import n_threads
 from anerf.jobs.learning import (
+    NOT_KNOWN_YET,
     adaptation_rays,
     adapter,
     batch_tiles,
@@ -38,7 +39,6 @@ from anerf.scene.scene import Scene
 
 SYNC_STEPS = 20  # between two meetings of the experts, as the job field `sync_step`
 ADAPT_SYNC_STEPS = 10
-_NOT_KNOWN_YET = 10**9  # steps: rates stay as they are
 
 Report = Callable[[str], None]
 
@@ -109,7 +109,7 @@ def trained(place: Place, job: TrainJob, seconds: float, report: Report) -> tupl
 def _plan(learners: Sequence[Expert] | Sequence[Adapter], effort: Effort, seconds: float) -> None:
     """Let learning rates follow the share of the budget that is spent."""
     step = learners[0].step
-    steps = max(step + 1, round(step * seconds / effort.seconds)) if effort.seconds else _NOT_KNOWN_YET
+    steps = max(step + 1, round(step * seconds / effort.seconds)) if effort.seconds else NOT_KNOWN_YET
     for learner in learners:
         learner.rates = replace(learner.rates, outer_steps=steps)
 

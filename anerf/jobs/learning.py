@@ -21,6 +21,7 @@ from anerf.jobs.spec import EvalJob, Job, TrainJob
 from anerf.learn.adapt import Adapter, AdaptSettings
 from anerf.learn.evaluate import support_and_query
 from anerf.learn.expert import Expert, StretchReport
+from anerf.learn.optimiser import Rates
 from anerf.learn.rays import SURVEY_FLIGHT, RaySource, step_generator
 from anerf.learn.scene_poses import moved_scene
 from anerf.learn.state import ExpertState, new_state, restore_state
@@ -34,6 +35,7 @@ from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import Scene, load_scene
 
 MIN_TILES = 4  # an expert that sees less of a flight has nothing to learn from it
+NOT_KNOWN_YET = 10**9  # steps that seconds will allow: until somebody knows, rates stay as they are
 DENSITY_CELLS = 160  # along the longer horizontal side
 MIN_CELL_M, MAX_CELL_M = 0.5, 1.5
 
@@ -42,6 +44,7 @@ class Learning(Protocol):
     """Advances step by step, the same way on every machine that starts from the same checkpoint."""
 
     state: ExpertState
+    rates: Rates
 
     @property
     def step(self) -> int:
@@ -201,7 +204,7 @@ def adapter(
     touched = touched_experts(tiles)
     total = sum(content[number] for number in touched)
     rays = max(1, round(job.support_rays * content[expert] * len(touched) / max(total, 1)))
-    rates = settings.adapt_rates(job, max(job.tto))
+    rates = settings.adapt_rates(job, max(job.tto) if job.tto_seconds is None else NOT_KNOWN_YET)
     if job.learned_rates:
         if state.inner_rates is None:
             raise JobError(

@@ -129,7 +129,7 @@ def adapt_rates(job: EvalJob, steps: int) -> Rates:
         job.sigma_lr,
         job.color_lr,
         job.bg_lr,
-        decay_factor=job.decay_factor if job.tto_seconds is None else 1.0,
+        decay_factor=job.decay_factor,
         outer_steps=max(steps, 1),
         warmup_steps=4,
         hold=job.lr_hold,

@@ -253,7 +253,7 @@ class EvalJob(JobFields, OptimizerFields):
     """Watch some of the adapted-on photographs instead, and stop when these get no better."""
     save_adapted: bool = True
     decay_factor: Annotated[float, Field(ge=1, le=1e9)] = 1.0
-    """By how much learning rates fall until the last of the `tto` steps."""
+    """By how much learning rates fall until the last of the `tto` steps or seconds."""
     lr_hold: Share = 0.0
     """Share of the steps before they start to fall."""
     learned_rates: bool = False
