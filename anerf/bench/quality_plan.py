@@ -79,7 +79,7 @@ def measure_quality(
     Raises:
         InputError: the plan or a field cannot be used.
     """
-    if not plan.train_s or min(*plan.train_s, *plan.adapt_s) <= 0 or plan.seeds < 1:
+    if not plan.train_s or min((*plan.train_s, *plan.adapt_s)) <= 0 or plan.seeds < 1:
         raise InputError("give at least one budget of training, budgets above 0 s, and at least one seed")
     scene = load_scene(plan.scene)
     _flights(plan, scene)  # what is not there is said before hours of training

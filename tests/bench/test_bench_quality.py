@@ -63,6 +63,8 @@ def test_budgets_and_flights_that_are_not_there_are_refused_before_any_work(tiny
     plan = QualityPlan(tiny_scene.root, "g22", (60.0,), None, (10.0,), 1)
     with pytest.raises(InputError, match="at least one budget"):
         measure_quality(replace(plan, train_s=()), {}, {}, print)
+    with pytest.raises(InputError, match="budgets above 0 s"):
+        measure_quality(replace(plan, train_s=(0.0,), adapt_s=()), {}, {}, print)
     with pytest.raises(InputError, match="has no flight 'flood': it has"):
         measure_quality(replace(plan, batch="flood"), {}, {}, print)
 
