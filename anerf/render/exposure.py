@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from anerf.errors import CheckpointError
 from anerf.render.color import from_srgb, to_srgb
 
 
@@ -57,9 +58,18 @@ class Exposures:
 
     @staticmethod
     def of_named(arrays: Mapping[str, np.ndarray]) -> "Exposures | None":
-        """The inverse of `named`; None where there are no exposures among the arrays."""
+        """The inverse of `named`; None where there are no exposures among the arrays.
+
+        Raises:
+            CheckpointError: another version wrote them, which knew less.
+        """
         if "exposure.maps" not in arrays:
             return None
+        if lacking := [n for n in ("known", "means", "flight") if f"exposure.{n}" not in arrays]:
+            raise CheckpointError(
+                f"the exposures lack {', '.join(lacking)}: the checkpoint was written by another version, train"
+                " again"
+            )
         maps, known, means, flight = (
             torch.from_numpy(np.array(arrays[f"exposure.{name}"]))
             for name in ("maps", "known", "means", "flight")

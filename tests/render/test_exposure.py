@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from anerf.errors import CheckpointError
 from anerf.render.exposure import Exposures, exposed
 
 BRIGHTER = torch.tensor([[2.0, 0, 0], [0, 1, 0], [0, 0.5, 1], [0.1, 0, -0.2]])
@@ -34,6 +35,9 @@ def test_named_arrays_carry_everything_and_unknown_ones_nothing():
     assert back.known.tolist() == [False, True]
     assert back.flight.tolist() == [0, 1]
     assert Exposures.of_named({"background": np.zeros(3)}) is None
+    older = {name: array for name, array in exposures.named().items() if name != "exposure.means"}
+    with pytest.raises(CheckpointError, match="lack means: .* another version"):
+        Exposures.of_named(older)
 
 
 def test_more_photographs_start_as_the_identity():
