@@ -67,8 +67,8 @@ class Exposures:
             return None
         if lacking := [n for n in ("known", "means", "flight") if f"exposure.{n}" not in arrays]:
             raise CheckpointError(
-                f"the exposures lack {', '.join(lacking)}: the checkpoint was written by another version, train"
-                " again"
+                f"the exposures lack {', '.join(lacking)}: the checkpoint was written by another version,"
+                " train again"
             )
         maps, known, means, flight = (
             torch.from_numpy(np.array(arrays[f"exposure.{name}"]))
