@@ -1,5 +1,6 @@
 """Taking up a new flight: some steps on its rays, mixed with old ones so that nothing is forgotten."""
 
+import logging
 import math
 import time
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from anerf.render.background import background_color
 from anerf.render.expert import draw_samples, render_samples
 from anerf.render.exposure import exposed_rays
 from anerf.render.guide import Guide
+
+log = logging.getLogger(__name__)
 
 PROBE_RAYS = 16384
 PROBE_CHUNK = 4096
@@ -102,6 +105,10 @@ class Adapter:
         device = state.params.grid.device
         generator = step_generator(seed, number, 0, "probe")
         watched = watched_tiles(new_rays.frame) & settings.early_stop
+        if settings.early_stop and not watched.any():
+            log.info(
+                "expert %d sees too few photographs to watch one of them: it does not stop early", number
+            )
         self._loss = math.nan
         self._early_stop = EarlyStop() if watched.any() else None
         self._watched = (

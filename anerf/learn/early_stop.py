@@ -12,15 +12,11 @@ CHECK_STEPS = 25  # between two looks
 PATIENCE = 4  # looks without a better error
 ENOUGH_BETTER = 0.995
 WATCHED_PERIOD = 8  # every eighth photograph is watched
-MIN_PHOTOGRAPHS = 4
 
 
 def watched_tiles(frame: Int[Tensor, " t"]) -> Bool[Tensor, " t"]:
-    """Which tiles (given their photographs) are only watched; none where there are too few photographs."""
-    frames = frame.unique()
-    if len(frames) < MIN_PHOTOGRAPHS:
-        return torch.zeros(len(frame), dtype=torch.bool)
-    return torch.isin(frame, frames[WATCHED_PERIOD // 2 :: WATCHED_PERIOD][: max(1, len(frames) // 4)])
+    """Which tiles (given their photographs) are only watched; none where there are fewer than five."""
+    return torch.isin(frame, frame.unique()[WATCHED_PERIOD // 2 :: WATCHED_PERIOD])
 
 
 class EarlyStop:

@@ -33,8 +33,8 @@ class ViewScore:
 
     Where exposures were learned, `psnr_db` and all others are those of the view as its camera would probably
     expose it (`expected_exposure`): nothing of the photograph is used. `mean_look_psnr_db` is that of the
-    flight's own look, the one that the viewer shows,
-    `fitted_psnr_db` after an affine colour fit to the photograph.
+    flight's own look, the one that the viewer shows, `fitted_psnr_db` after an affine colour fit to the
+    photograph.
 
     `role` says what the view was to the adaptation: `new` (of the new flight, never adapted on) or `old`.
 

@@ -64,8 +64,7 @@ def solved_exposures(
     seen = xx[:, 3, 3] >= ENOUGH_RAYS
     if not seen.any():
         return before
-    ridge, identity = RIDGE * torch.eye(4), torch.eye(4, 3)
-    maps = torch.linalg.solve(xx[seen] + ridge, xy[seen] + ridge @ identity)
+    maps, identity = _regressed(xx[seen], xy[seen]), torch.eye(4, 3)
     shown = xx[seen, 3, :3] / xx[seen, 3, 3:]
     common = identity if flight == 0 else before.look(flight)
     if common is None:
@@ -83,8 +82,13 @@ def common_exposure(
     """The one map that brings rendered rays closest to photographed ones."""
     x = torch.cat([rgb, torch.ones_like(rgb[:, :1])], dim=1)
     weighted = x * weight[:, None]
-    ridge = RIDGE * torch.eye(4).to(x)
-    return torch.linalg.solve(weighted.T @ x + ridge, weighted.T @ target + ridge @ torch.eye(4, 3).to(x))
+    return _regressed(weighted.T @ x, weighted.T @ target)
+
+
+def _regressed(xx: Float[Tensor, "*n 4 4"], xy: Float[Tensor, "*n 4 3"]) -> Float[Tensor, "*n 4 3"]:
+    """Maps by ridge regression towards the identity, from normal equations."""
+    ridge = RIDGE * torch.eye(4).to(xx)
+    return torch.linalg.solve(xx + ridge, xy + ridge @ torch.eye(4, 3).to(xx))
 
 
 def expected_exposure(

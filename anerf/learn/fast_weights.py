@@ -70,7 +70,7 @@ class FastWeights:
         rates: Sequence[float | Tensor] = (rule.grid, rule.networks, rule.networks)
         if log_rates is not None:
             rates = list(log_rates.exp()) if second_order else log_rates.exp().tolist()
-        self._rate: dict[str, float | Tensor] = {**dict(zip(NAMES, rates, strict=True))}
+        self._rate = dict[str, float | Tensor](zip(NAMES, rates, strict=True))
         self._moments: dict[str, Moments] = {}
         self._undo: UndoLog | None = None
         on_kernels = slow.touched is not None
