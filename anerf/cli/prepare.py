@@ -5,11 +5,14 @@ from typing import Annotated
 
 import tyro
 
-from anerf.cli.numbers import range_from, reference_from
+from anerf.cli.numbers import origin_from, range_from
 from anerf.cli.progress import progress_bar
 from anerf.cli.scene_table import show_scene
 from anerf.scene.intake import SurveyKind
+from anerf.scene.manhattan import Manhattan
 from anerf.scene.prepare import prepare_scene
+from anerf.scene.survey import Placing
+from anerf.scene.world import HeightPrior
 
 
 def prepare(
@@ -19,6 +22,10 @@ def prepare(
     input: SurveyKind = "auto",
     name: str | None = None,
     enu_ref: str | None = None,
+    height_prior: HeightPrior = "gps",
+    manhattan: bool = False,
+    metres_per_unit: float = 1.0,
+    ignore_gps: bool = False,
     altitude_range: str | None = None,
     val_every: int = 8,
     overwrite: bool = False,
@@ -31,8 +38,17 @@ def prepare(
         out: The scene folder to make; it appears complete or not at all.
         input: Where poses are read from; auto takes a COLMAP model before transforms.json.
         name: The scene's name; the folder's name if not given.
-        enu_ref: Origin of the scene, LATITUDE,LONGITUDE,HEIGHT (WGS 84). Also the place of a survey's zero
-            that is in local metres and does not say where it lies.
+        enu_ref: Origin of the scene: first, mean or median (of the cameras), or LATITUDE,LONGITUDE,HEIGHT
+        (WGS
+            84), which also is the place of a survey's zero that is in local metres and does not say where
+            it lies.
+        height_prior: For a model in a frame of its own, which GPS turns and scales: median holds all cameras
+            to the median height, for flights at one level whose recorded heights drift.
+        manhattan: Turns a model in a frame of its own upright by its ground and walls, without GPS; its
+        middle
+            is put at --enu-ref.
+        metres_per_unit: With --manhattan, the length of the model's unit.
+        ignore_gps: Takes the poses as they are, even if they contradict the photographs' GPS.
         altitude_range: Lowest and highest surface, LOW,HIGH in metres above the origin; by default from
             the sparse points.
         val_every: Every how many-th photograph is kept for validation, unless the survey names splits.
@@ -45,7 +61,12 @@ def prepare(
             out,
             kind=input,
             name=name,
-            enu_reference=reference_from(enu_ref) if enu_ref else None,
+            placing=Placing(
+                origin_from(enu_ref) if enu_ref else None,
+                height_prior,
+                Manhattan(metres_per_unit) if manhattan else None,
+            ),
+            check_gps=not ignore_gps,
             altitude_range_m=range_from(altitude_range) if altitude_range else None,
             val_every=val_every,
             overwrite=overwrite,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from anerf.errors import SceneError
 from anerf.geometry.cameras import Camera
+from anerf.scene.gps import GpsFix
 
 FRAMES_FILE = "frames.parquet"
 _SCHEMA = pa.schema(
@@ -26,6 +27,9 @@ _SCHEMA = pa.schema(
         pa.field("c2w", pa.list_(pa.float64(), 12), nullable=False),
         pa.field("captured_at", pa.string()),
         pa.field("exposure_s", pa.float64()),
+        pa.field("gps_latitude_deg", pa.float64()),
+        pa.field("gps_longitude_deg", pa.float64()),
+        pa.field("gps_height_m", pa.float64()),
         pa.field("sha256", pa.string(), nullable=False),
         pa.field("mask", pa.string()),
     ]
@@ -52,6 +56,8 @@ class Frame:
     """Of the file's bytes."""
     mask: str | None
     """Path inside the scene folder; 0 there means: do not learn from this pixel."""
+    gps: GpsFix | None = None
+    """Where the camera, or a table of the survey, says that it was taken."""
 
 
 def write_frames(root: Path, frames: Sequence[Frame]) -> None:
@@ -67,6 +73,9 @@ def write_frames(root: Path, frames: Sequence[Frame]) -> None:
         "c2w": [frame.c2w.ravel().tolist() for frame in frames],
         "captured_at": [frame.captured_at for frame in frames],
         "exposure_s": [frame.exposure_s for frame in frames],
+        "gps_latitude_deg": [frame.gps and frame.gps.latitude_deg for frame in frames],
+        "gps_longitude_deg": [frame.gps and frame.gps.longitude_deg for frame in frames],
+        "gps_height_m": [frame.gps and frame.gps.height_m for frame in frames],
         "sha256": [frame.sha256 for frame in frames],
         "mask": [frame.mask for frame in frames],
     }
@@ -97,6 +106,9 @@ def read_frames(root: Path) -> tuple[Frame, ...]:
             exposure_s=row["exposure_s"],
             sha256=row["sha256"],
             mask=row["mask"],
+            gps=None
+            if row["gps_latitude_deg"] is None
+            else GpsFix(row["gps_latitude_deg"], row["gps_longitude_deg"], row["gps_height_m"]),
         )
         for row in table.to_pylist()
     )

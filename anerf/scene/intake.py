@@ -79,6 +79,7 @@ def take_photographs(
             exposure_s=facts.exposure_s,
             sha256=facts.sha256,
             mask=mask,
+            gps=placed.fixes[position],
         )
 
     return tuple(on_threads(take, list(enumerate(splits)), progress))

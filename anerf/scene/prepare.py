@@ -9,13 +9,13 @@ import numpy as np
 from anerf import __version__
 from anerf.errors import InputError, SceneError
 from anerf.geometry.boxes import Aabb
-from anerf.geometry.geodesy import GeodeticReference
 from anerf.scene.extent import box_of_points, box_of_views
 from anerf.scene.folder import new_folder
+from anerf.scene.georeference import georeference
 from anerf.scene.intake import SurveyKind, read_survey, take_photographs
 from anerf.scene.reprojection import reprojection_error_px
 from anerf.scene.scene import SCENE_FILE, Reprojection, Scene, load_scene, save_points, save_scene
-from anerf.scene.survey import PlacedSurvey, Survey, place_survey
+from anerf.scene.survey import AS_THE_SURVEY_SAYS, PlacedSurvey, Placing, Survey, place_survey
 from anerf.scene.threads import Progress
 from anerf.scene.truth import take_truth
 
@@ -28,7 +28,8 @@ def prepare_scene(
     *,
     kind: SurveyKind = "auto",
     name: str | None = None,
-    enu_reference: GeodeticReference | None = None,
+    placing: Placing = AS_THE_SURVEY_SAYS,
+    check_gps: bool = True,
     altitude_range_m: tuple[float, float] | None = None,
     val_every: int = 8,
     overwrite: bool = False,
@@ -36,17 +37,19 @@ def prepare_scene(
 ) -> Scene:
     """Makes the scene folder `out` from a survey folder; it appears complete or not at all.
 
-    `enu_reference` is the wanted origin (default: the survey's own, else the mean of the cameras), and the
-    place of the origin of a survey that does not say where it lies. `altitude_range_m` replaces the heights
-    (ENU) of the scene's box. Every `val_every`-th photograph by name is for validation unless the survey
-    names splits. InputError or SceneError says what cannot be used and what to do about it.
+    `placing` tells how the survey's frame is brought to Earth. Where the result contradicts the
+    photographs' GPS beyond the limits of `georeference`, that is an InputError, unless not `check_gps`.
+    `altitude_range_m` replaces the heights (ENU) of the scene's box. Every `val_every`-th photograph by
+    name is for validation unless the survey names splits. InputError or SceneError says what cannot be used
+    and what to do about it.
     """
     _check_target(survey, out, overwrite)
     if val_every < 2:
         raise InputError(
             f"every {val_every}-th photograph for validation leaves none to learn from; give 2 or more"
         )
-    placed = place_survey(read_survey(survey, kind), enu_reference, local_origin=enu_reference)
+    placed = place_survey(read_survey(survey, kind), placing)
+    report_georeference(placed, check=check_gps)
     box, box_from = _scene_box(placed, altitude_range_m)
     cameras_m = placed.c2w[:, 2, 3]
     scene = Scene(
@@ -59,7 +62,10 @@ def prepare_scene(
         aabb=box,
         altitude_range_m=(box.lo[2], max(box.hi[2], float(cameras_m.max()))),
         frames=(),
-        made_by=f"anerf {__version__} prepare, {placed.survey.kind}; reference {placed.how}; box {box_from}",
+        made_by=(
+            f"anerf {__version__} prepare, {placed.survey.kind}; {placed.world.how}; reference {placed.how}; "
+            f"box {box_from}"
+        ),
         reprojection=_reprojection(placed),
     )
     with new_folder(out) as partial:
@@ -70,6 +76,24 @@ def prepare_scene(
             save_points(partial, placed.points_xyz, placed.survey.model.points_rgb)
         save_scene(replace(scene, root=partial, frames=frames))
     return load_scene(out)
+
+
+def report_georeference(placed: PlacedSurvey, *, check: bool) -> None:
+    """Logs what poses and GPS say about each other; InputError beyond the limits if `check`."""
+    photographs = placed.survey.photographs
+    order = sorted(range(len(photographs)), key=lambda position: photographs[position].name)
+    found = georeference(
+        [photographs[position].name for position in order],
+        placed.c2w[order],
+        [placed.fixes[position] for position in order],
+        placed.points_xyz,
+        placed.reference,
+        aligned_heights=placed.world.heights_from_gps,
+    )
+    for finding in found.findings:
+        log.log(logging.INFO if finding.level == "note" else logging.WARNING, "%s", finding.text)
+    if check:
+        found.check(str(placed.survey.root))
 
 
 def _check_target(survey: Path, out: Path, overwrite: bool) -> None:

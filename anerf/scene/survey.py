@@ -1,23 +1,29 @@
 """What a user brings: photographs with poses, and perhaps sparse points, in one world frame.
 
-The world of a survey is ECEF, or ENU metres about a reference that the survey or the user names.
+The world of a survey is ECEF, ENU metres, or a frame of its own; `world` tells them apart.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
 from anerf.errors import InputError
 from anerf.geometry.cameras import Camera
-from anerf.geometry.geodesy import GeodeticReference, ecef_to_enu, enu_to_ecef, is_ecef
+from anerf.geometry.geodesy import GeodeticReference, is_ecef
 from anerf.scene.colmap import FILES, ColmapModel, read_colmap
+from anerf.scene.gps import GpsFix, photograph_fixes
+from anerf.scene.manhattan import Manhattan, manhattan_world
 from anerf.scene.photographs import check_names
+from anerf.scene.world import HeightPrior, World, world_of
 
 log = logging.getLogger(__name__)
 
+CameraOrigin = Literal["first", "mean", "median"]
 MODEL_FOLDERS = ("model", "sparse/0", "sparse", "colmap/sparse/0")
 # A sparse model beside a transforms.json belongs to it if their cameras stand at the same places.
 _SAME_PLACE_M = 1.0
@@ -63,6 +69,10 @@ class PlacedSurvey:
     reference: GeodeticReference
     how: str
     """Where the reference comes from, for people."""
+    world: World
+    """What the survey's own frame is."""
+    fixes: tuple[GpsFix | None, ...]
+    """Where the survey's photographs say they were taken, in their order."""
     c2w: Float[np.ndarray, "n 3 4"]
     """Poses of the survey's photographs, in their order."""
     points_xyz: Float[np.ndarray, "p 3"]
@@ -121,32 +131,41 @@ def check_pose(c2w: Float[np.ndarray, "3 4"], name: str, source: Path) -> Float[
     raise InputError(f"{source}: the pose of {name} {problem}; register the photograph again or remove it")
 
 
+@dataclass(frozen=True)
+class Placing:
+    """How people want a survey placed."""
+
+    origin: GeodeticReference | CameraOrigin | None = None
+    """Origin of the scene; a GeodeticReference also is the zero of a survey that does not say where it
+    lies."""
+    height_prior: HeightPrior = "gps"
+    manhattan: Manhattan | None = None
+    """Set for a survey in a frame of its own that no GPS can turn upright."""
+
+
+AS_THE_SURVEY_SAYS = Placing()
+
+
 def place_survey(
-    survey: Survey, reference: GeodeticReference | None, local_origin: GeodeticReference | None = None
+    survey: Survey, placing: Placing, reference: GeodeticReference | None = None
 ) -> PlacedSurvey:
     """Turns a survey's world into ENU metres about `reference`.
 
-    Without one, the survey's own reference is taken, else the mean of its cameras. `local_origin` is where a
-    survey has its zero that is neither ECEF nor says so itself; without it, such a survey is an InputError.
+    Without one, `placing.origin` is taken, else the survey's own reference, else the mean of its cameras.
+    InputError if nothing tells where on Earth the survey's frame lies.
     """
+    fixes = photograph_fixes(
+        survey.root,
+        [photograph.name for photograph in survey.photographs],
+        [photograph.source for photograph in survey.photographs],
+    )
+    world = _world(survey, fixes, placing)
+    log.info("%s: %s", survey.root, world.how)
     c2w = np.stack([photograph.c2w for photograph in survey.photographs])
-    earth_centred = is_ecef(c2w[..., 3])
-    own = None if earth_centred else survey.reference or local_origin
-    if own is None and not earth_centred:
-        far_m = np.abs(np.median(c2w[..., 3], axis=0)).max()
-        raise InputError(
-            f"the cameras of {survey.root} are not in ECEF (they stand {far_m:.0f} from zero) and nothing "
-            "says where on Earth their zero lies; align the model to GPS in ECEF, or, if it is in metres "
-            "with x east, y north and z up, give its origin with --enu-ref LATITUDE,LONGITUDE,HEIGHT"
-        )
-    named = own or survey.reference
-    if reference is not None:
-        target, how = reference, "as wanted"
-    elif named is not None:
-        target, how = named, "named by the survey"
-    else:
-        target, how = GeodeticReference.from_ecef(c2w[..., 3].mean(axis=0)), "mean of the cameras"
-    c2w = _into(target, c2w, own)
+    target, how = (
+        (reference, "the scene's") if reference is not None else _origin(survey, world, placing, c2w)
+    )
+    c2w = world.into(target, c2w)
     far_m = float(np.linalg.norm(np.median(c2w[..., 3], axis=0)))
     if far_m > _FARTHEST_M:
         raise InputError(
@@ -154,34 +173,65 @@ def place_survey(
             f"{target.latitude_deg}, {target.longitude_deg}, {target.height_m}, more than "
             f"{_FARTHEST_M / 1000:.0f} km; check the order and signs of --enu-ref LATITUDE,LONGITUDE,HEIGHT"
         )
-    return PlacedSurvey(survey, target, how, c2w, _points(survey, target, c2w, own))
+    points = _points(survey, world, target, c2w)
+    return PlacedSurvey(survey, target, how, world, tuple(fixes), c2w, points)
 
 
-def _into(reference: GeodeticReference, coordinates: np.ndarray, own: GeodeticReference | None) -> np.ndarray:
-    """Points or poses, ENU about `own` or (None) ECEF, as ENU about `reference`."""
-    if own == reference:
-        return coordinates
-    return ecef_to_enu(coordinates if own is None else enu_to_ecef(coordinates, own), reference)
+def _world(survey: Survey, fixes: Sequence[GpsFix | None], placing: Placing) -> World:
+    cameras = np.stack([photograph.c2w[:, 3] for photograph in survey.photographs])
+    named = placing.origin if isinstance(placing.origin, GeodeticReference) else None
+    if placing.manhattan is not None and not is_ecef(cameras):
+        if named is None:
+            raise InputError(
+                f"{survey.root}: --manhattan turns a survey upright but cannot tell where it lies; give the "
+                "place of its middle with --enu-ref LATITUDE,LONGITUDE,HEIGHT"
+            )
+        return manhattan_world(survey, named, placing.manhattan)
+    world = world_of(cameras, fixes, survey.reference or named, placing.height_prior)
+    if world is None:
+        far_m = np.abs(np.median(cameras, axis=0)).max()
+        raise InputError(
+            f"the cameras of {survey.root} are not in ECEF (they stand {far_m:.0f} from zero) and nothing "
+            "says where on Earth their zero lies; align the model to GPS in ECEF, bring the photographs' GPS "
+            "(EXIF or gps.csv), or, if it is in metres with x east, y north and z up, give its origin with "
+            "--enu-ref LATITUDE,LONGITUDE,HEIGHT (with --manhattan if it is turned or scaled otherwise)"
+        )
+    return world
+
+
+def _origin(
+    survey: Survey, world: World, placing: Placing, c2w: Float[np.ndarray, "n 3 4"]
+) -> tuple[GeodeticReference, str]:
+    """The origin of the scene, and where it comes from."""
+    if isinstance(placing.origin, GeodeticReference):
+        return placing.origin, "as wanted"
+    if placing.origin is None and survey.reference is not None:
+        return survey.reference, "named by the survey"
+    cameras = world.ecef(c2w[..., 3])
+    if placing.origin == "first":
+        first = min(range(len(cameras)), key=lambda i: survey.photographs[i].name)
+        return GeodeticReference.from_ecef(cameras[first]), "the first camera"
+    if placing.origin == "median":
+        return GeodeticReference.from_ecef(np.median(cameras, axis=0)), "median of the cameras"
+    return GeodeticReference.from_ecef(cameras.mean(axis=0)), "mean of the cameras"
 
 
 def _points(
-    survey: Survey,
-    reference: GeodeticReference,
-    c2w: Float[np.ndarray, "n 3 4"],
-    own: GeodeticReference | None,
+    survey: Survey, world: World, reference: GeodeticReference, c2w: Float[np.ndarray, "n 3 4"]
 ) -> Float[np.ndarray, "p 3"]:
     model = survey.model
     if model is None:
         return np.empty((0, 3))
     stands = np.stack([image.c2w[:, 3] for image in model.images])
-    world = None if is_ecef(stands) else own
-    if world is None and not is_ecef(stands):
+    # Poses beside a model may be in another frame than the model's.
+    of_model = World("ecef", "") if is_ecef(stands) else world
+    if of_model.about is None and not is_ecef(stands):
         log.warning(
             "the sparse model of %s is not used: it is not in ECEF although the poses are", survey.root
         )
         return np.empty((0, 3))
     by_name = {photograph.name: pose[:, 3] for photograph, pose in zip(survey.photographs, c2w, strict=True)}
-    stands = _into(reference, stands, world)
+    stands = of_model.into(reference, stands)
     apart_m = [
         np.linalg.norm(at - by_name[im.name])
         for im, at in zip(model.images, stands, strict=True)
@@ -197,4 +247,4 @@ def _points(
             "the sparse model of %s does not belong to the poses and is not used: %s", survey.root, found
         )
         return np.empty((0, 3))
-    return _into(reference, model.points_xyz, world)
+    return of_model.into(reference, model.points_xyz)

@@ -12,7 +12,7 @@ from anerf.geometry.geodesy import GeodeticReference
 from anerf.scene.folder import new_folder
 from anerf.scene.intake import SurveyKind, read_survey, take_photographs
 from anerf.scene.scene import Scene, load_scene, save_scene
-from anerf.scene.survey import PlacedSurvey, place_survey
+from anerf.scene.survey import PlacedSurvey, Placing, place_survey
 from anerf.scene.threads import Progress
 from anerf.scene.transforms import SPLIT_NAME
 from anerf.scene.truth import take_truth
@@ -38,7 +38,7 @@ def update_scene(
     """
     old = load_scene(scene)
     _check_batch(old, batch)
-    placed = place_survey(read_survey(survey, kind), old.reference, local_origin=enu_reference)
+    placed = place_survey(read_survey(survey, kind), Placing(origin=enu_reference), old.reference)
     new = _unknown_photographs(old, placed)
     if not new:
         raise SceneError(

@@ -14,6 +14,7 @@ from anerf.geometry.geodesy import GeodeticReference, ecef_to_enu, enu_to_ecef
 from anerf.scene.colmap import ColmapModel, read_colmap, write_colmap
 from anerf.scene.prepare import prepare_scene
 from anerf.scene.scene import Scene, load_scene
+from anerf.scene.survey import Placing
 
 REFERENCE = GeodeticReference(51.5, 7.4, 200.0)
 
@@ -134,7 +135,7 @@ def test_local_metres_need_a_place_on_earth(survey, tmp_path):
     )
     with pytest.raises(InputError, match=r"not in ECEF .*--enu-ref LATITUDE,LONGITUDE,HEIGHT"):
         prepare_scene(survey, tmp_path / "scene")
-    scene = prepare_scene(survey, tmp_path / "scene", enu_reference=REFERENCE)
+    scene = prepare_scene(survey, tmp_path / "scene", placing=Placing(origin=REFERENCE))
     assert scene.reference == REFERENCE
     for image in model.images:
         np.testing.assert_allclose(_in_ecef(scene)[f"images/{image.name}"], image.c2w, atol=1e-7)
@@ -142,7 +143,7 @@ def test_local_metres_need_a_place_on_earth(survey, tmp_path):
 
 def test_reference_on_another_continent_is_refused(survey, tmp_path):
     with pytest.raises(InputError, match=r"km from the reference -33.9.*more than 50 km"):
-        prepare_scene(survey, tmp_path / "scene", enu_reference=GeodeticReference(-33.9, 18.4, 0.0))
+        prepare_scene(survey, tmp_path / "scene", placing=Placing(origin=GeodeticReference(-33.9, 18.4, 0.0)))
 
 
 def test_what_nerfstudio_applied_is_taken_back(survey, tmp_path):
