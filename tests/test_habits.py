@@ -12,6 +12,8 @@ SOURCES = sorted(
     for path in (ROOT / room).rglob("*.py")
 )
 MAX_LINES = 400
+# They write what the older system wrote, and worse, to test the reader that must not unpickle it.
+WRITE_TENSOR_FILES = {ROOT / "tests/scene/conftest.py", ROOT / "tests/scene/test_broken_inputs.py"}
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 
 
@@ -31,7 +33,9 @@ def test_nothing_is_pickled(path):
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             called = ast.unparse(node.func)
             keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
-            assert called != "torch.save", "torch.save pickles: write safetensors"
+            assert called != "torch.save" or path in WRITE_TENSOR_FILES, (
+                "torch.save pickles: write safetensors"
+            )
             assert called != "torch.load" or keywords.get("weights_only") == "True"
             assert called not in ("np.load", "numpy.load") or keywords.get("allow_pickle") == "False"
             continue

@@ -4,7 +4,7 @@ from typing import get_args
 
 from anerf.errors import InputError
 from anerf.geometry.geodesy import GeodeticReference
-from anerf.scene.survey import CameraOrigin
+from anerf.scene.placing import CameraOrigin
 
 
 def reference_from(text: str) -> GeodeticReference:

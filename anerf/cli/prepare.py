@@ -10,8 +10,8 @@ from anerf.cli.progress import progress_bar
 from anerf.cli.scene_table import show_scene
 from anerf.scene.intake import SurveyKind
 from anerf.scene.manhattan import Manhattan
+from anerf.scene.placing import Placing
 from anerf.scene.prepare import prepare_scene
-from anerf.scene.survey import Placing
 from anerf.scene.world import HeightPrior
 
 
@@ -31,12 +31,13 @@ def prepare(
     overwrite: bool = False,
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
-    """Turns a survey (photographs with a COLMAP model or transforms.json) into a scene.
+    """Turns a survey (photographs with poses) into a scene.
 
     Args:
-        survey: Folder with images/ and model/, or with transforms.json and its photographs.
+        survey: Folder with images/ and model/ (COLMAP), with transforms.json and its photographs, an ODM or
+            WebODM project, or what the older system prepared.
         out: The scene folder to make; it appears complete or not at all.
-        input: Where poses are read from; auto takes a COLMAP model before transforms.json.
+        input: Where poses are read from; auto takes the first that is there: colmap, transforms, odm, older.
         name: The scene's name; the folder's name if not given.
         enu_ref: Origin of the scene: first, mean or median (of the cameras), or LATITUDE,LONGITUDE,HEIGHT
         (WGS

@@ -27,7 +27,7 @@ def update(
         scene: The scene folder.
         survey: The new flight's survey folder; photographs that the scene holds already are left out.
         batch: Name of the flight, which becomes the split of its photographs.
-        input: Where poses are read from; auto takes a COLMAP model before transforms.json.
+        input: Where poses are read from; auto takes the first that is there: colmap, transforms, odm, older.
         enu_ref: Place of the survey's zero, LATITUDE,LONGITUDE,HEIGHT, if it is in local metres and does not
             say where it lies.
         as_json: Writes the summary as JSON.

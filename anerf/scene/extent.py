@@ -14,6 +14,8 @@ from anerf.geometry.rays import rays_from_pixels
 # A few wrong points lie far away: they must not decide the box.
 _TAIL_PERCENT = 0.5
 _HEIGHT_TAIL_PERCENT = 0.1
+# In a small survey even one is more than such a tail: further out than nine in ten, times this, is wrong.
+_WRONG_REACH = 10.0
 _SIDE_MARGIN = 0.05
 # Points miss thin and smooth things: below, pits and water; above, masts, trees and roof ridges.
 _BELOW_M, _ABOVE_M = 5.0, 10.0
@@ -32,6 +34,8 @@ def box_of_points(points_xyz: Float[np.ndarray, "p 3"], heights_m: tuple[float, 
             f"the survey has only {len(points_xyz)} sparse points, but its box needs {_ENOUGH_POINTS}; "
             "reconstruct it again, or remove its model and give its heights with --altitude-range LOW,HIGH"
         )
+    away = np.linalg.norm(points_xyz - np.median(points_xyz, axis=0), axis=1)
+    points_xyz = points_xyz[away <= _WRONG_REACH * np.percentile(away, 90)]
     west_south = np.percentile(points_xyz[:, :2], _TAIL_PERCENT, axis=0)
     east_north = np.percentile(points_xyz[:, :2], 100 - _TAIL_PERCENT, axis=0)
     margin = _SIDE_MARGIN * (east_north - west_south).max()

@@ -6,34 +6,40 @@ from typing import Literal
 
 from anerf.errors import InputError
 from anerf.scene.frames import Frame
+from anerf.scene.odm import RECONSTRUCTION_FILE, read_odm_survey
+from anerf.scene.older import COORDINATES_FILE, read_older_survey, write_tensor_mask
 from anerf.scene.photographs import copy_photograph
-from anerf.scene.survey import (
-    MODEL_FOLDERS,
-    Photograph,
-    PlacedSurvey,
-    Survey,
-    model_folder,
-    read_colmap_survey,
-)
+from anerf.scene.placing import PlacedSurvey
+from anerf.scene.survey import MODEL_FOLDERS, Photograph, Survey, model_folder, read_colmap_survey
+from anerf.scene.tensor_file import TENSOR_ENDING
 from anerf.scene.threads import Progress, on_threads
 from anerf.scene.transforms import TRANSFORMS_FILE, read_transforms_survey
 
-SurveyKind = Literal["auto", "colmap", "transforms"]
+SurveyKind = Literal["auto", "colmap", "transforms", "odm", "older"]
 
 
 def read_survey(root: Path, kind: SurveyKind = "auto") -> Survey:
-    """Reads the poses of a survey folder; `auto` takes a COLMAP model before `transforms.json`."""
+    """Reads the poses of a survey folder.
+
+    `auto` takes the first that is there: a COLMAP model, `transforms.json`, an ODM project's reconstruction,
+    a folder prepared by the older system.
+    """
     if not root.is_dir():
         raise InputError(
-            f"{root} is no folder; give the folder that holds images/ and model/ or transforms.json"
+            f"{root} is no folder; give the folder that holds images/ and model/, transforms.json, an ODM "
+            "project or what the older system prepared"
         )
     if kind == "colmap" or (kind == "auto" and model_folder(root) is not None):
         return read_colmap_survey(root)
-    if kind == "transforms" or (root / TRANSFORMS_FILE).is_file():
+    if kind == "transforms" or (kind == "auto" and (root / TRANSFORMS_FILE).is_file()):
         return read_transforms_survey(root)
+    if kind == "odm" or (kind == "auto" and (root / RECONSTRUCTION_FILE).is_file()):
+        return read_odm_survey(root)
+    if kind == "older" or (root / COORDINATES_FILE).is_file():
+        return read_older_survey(root)
     raise InputError(
-        f"{root} is no survey: it has neither {TRANSFORMS_FILE} nor a COLMAP model "
-        f"(in {', '.join(MODEL_FOLDERS)}); reconstruct the photographs first"
+        f"{root} is no survey: it has neither a COLMAP model (in {', '.join(MODEL_FOLDERS)}) nor "
+        f"{TRANSFORMS_FILE}, {RECONSTRUCTION_FILE} or {COORDINATES_FILE}; reconstruct the photographs first"
     )
 
 
@@ -56,7 +62,7 @@ def take_photographs(
     photographs = placed.survey.photographs
     used_masks = {photographs[position].mask for position, _ in splits} - {None}
     mask_sizes = {
-        mask: copy_photograph(mask, masks / _mask_name(placed.survey, mask)).size
+        mask: _take_mask(mask, masks / _mask_name(placed.survey, mask))
         for mask in sorted(mask for mask in used_masks if mask is not None)
     }
 
@@ -94,6 +100,14 @@ def _check_size(size: tuple[int, int], photograph: Photograph, file: Path) -> No
         )
 
 
+def _take_mask(source: Path, target: Path) -> tuple[int, int]:
+    """Copies a mask, or turns a tensor into a picture; its width and height."""
+    if source.suffix == TENSOR_ENDING:
+        return write_tensor_mask(source, target)
+    return copy_photograph(source, target).size
+
+
 def _mask_name(survey: Survey, mask: Path) -> str:
     """The path below the scene's `masks/`."""
-    return mask.relative_to(survey.root).as_posix().removeprefix("masks/")
+    file = mask.with_suffix(".png") if mask.suffix == TENSOR_ENDING else mask
+    return file.relative_to(survey.root).as_posix().removeprefix("masks/")

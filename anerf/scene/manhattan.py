@@ -8,7 +8,6 @@ oblique views.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -20,10 +19,8 @@ from anerf.geometry.alignment import Similarity
 from anerf.geometry.cameras import pixel_directions
 from anerf.geometry.geodesy import GeodeticReference
 from anerf.scene.photographs import UNREADABLE
+from anerf.scene.survey import Photograph, Survey
 from anerf.scene.world import World
-
-if TYPE_CHECKING:
-    from anerf.scene.survey import Photograph, Survey
 
 _FEWEST_POINTS = 20
 _PHOTOGRAPHS = 16
@@ -41,7 +38,7 @@ class Manhattan:
     metres_per_unit: float = 1.0
 
 
-def manhattan_world(survey: "Survey", place: GeodeticReference, manhattan: Manhattan) -> World:
+def manhattan_world(survey: Survey, place: GeodeticReference, manhattan: Manhattan) -> World:
     """The survey upright and along its walls, the middle of its ground at `place`.
 
     InputError without sparse points, or where the length of a unit cannot be.
@@ -86,7 +83,7 @@ def _upright(points: Float[np.ndarray, "p 3"], cameras: Float[np.ndarray, "n 3"]
     return np.stack((east, np.cross(up, east), up))
 
 
-def wall_direction_deg(photographs: "tuple[Photograph, ...]", upright: Float[np.ndarray, "3 3"]) -> float:
+def wall_direction_deg(photographs: tuple[Photograph, ...], upright: Float[np.ndarray, "3 3"]) -> float:
     """The most common direction of horizontal edges, 0 to 90 degrees counter-clockwise from the first
     axis."""
     histogram = np.zeros(90 * _BINS_PER_DEG)
@@ -102,7 +99,7 @@ def wall_direction_deg(photographs: "tuple[Photograph, ...]", upright: Float[np.
 
 
 def _edges(
-    photograph: "Photograph", upright: Float[np.ndarray, "3 3"]
+    photograph: Photograph, upright: Float[np.ndarray, "3 3"]
 ) -> tuple[Float[np.ndarray, "k 2"], Float[np.ndarray, " k"]]:
     """Level directions of a photograph's edges as if they were horizontal, and how much each counts."""
     camera = photograph.camera.scaled(min(1.0, _WIDTH_PX / photograph.camera.width))

@@ -4,6 +4,7 @@ import hashlib
 import io
 import re
 import struct
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,31 +33,32 @@ class PhotographFacts:
 
 
 def check_names(names: Iterable[str], source: Path) -> None:
-    """InputError for a name that leaves its folder or appears twice in `source`."""
+    """InputError for a name that leaves its folder, is no text, or appears twice in `source`.
+
+    Names that differ only in how Unicode composes their letters (NFC, NFD) are the same: they look alike, and
+    on some file systems are one file.
+    """
     seen: set[str] = set()
     for name in names:
         parts = PurePosixPath(name).parts
-        if not parts or name.startswith(("/", "~")) or ".." in parts or re.search(r"[\\\x00-\x1f:]", name):
+        odd = re.search(r"[\\\x00-\x1f\x7f:\ud800-\udfff]", name)
+        if not parts or name.startswith(("/", "~")) or ".." in parts or odd:
             raise InputError(
                 f"{source} names the photograph {name!r}, which is no plain path inside the images folder; "
                 "rename the photograph and its entry"
             )
-        plain = PurePosixPath(name).as_posix()
+        plain = unicodedata.normalize("NFC", PurePosixPath(name).as_posix())
         if plain in seen:
             raise InputError(f"{source} names the photograph {name} twice; remove one of the two entries")
         seen.add(plain)
 
 
 def copy_photograph(source: Path, target: Path) -> PhotographFacts:
-    """Copies a photograph byte by byte and decodes it once; InputError when it is missing or damaged."""
-    try:
-        data = source.read_bytes()
-    except FileNotFoundError:
-        raise InputError(
-            f"photograph {source} is missing; put it there or remove it from the reconstruction"
-        ) from None
-    except OSError as error:
-        raise InputError(f"photograph {source} cannot be read ({error.strerror}); check its rights") from None
+    """Copies a photograph byte by byte and decodes it once; InputError when it is missing or damaged.
+
+    A link is followed: what it points to is copied, and only if that is a picture.
+    """
+    data = _read(source)
     facts = _inspect(data, source)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -68,6 +70,51 @@ def copy_photograph(source: Path, target: Path) -> PhotographFacts:
     return facts
 
 
+def photograph_size(source: Path) -> tuple[int, int]:
+    """Width and height in pixels, from the file's head alone; InputError when it is missing or no picture."""
+    try:
+        with Image.open(source) as picture:
+            return picture.size
+    except UNREADABLE as error:
+        raise _undecodable(source, len(_read(source)), error) from None
+
+
+def scale_to_photograph(source: Path, size: tuple[int, int], origin: Path) -> tuple[int, int]:
+    """The size at which a photograph is stored, if it is `size` (by `origin`) scaled alike on both sides.
+
+    Poses stay true when photographs are stored at another size. InputError where the sides differ by more
+    than rounding: then it is cropped or another photograph.
+    """
+    (width, height), (full_width, full_height) = photograph_size(source), size
+    off = abs(width * full_height - height * full_width)
+    if full_width < 1 or full_height < 1 or off > max(full_width, full_height):
+        raise InputError(
+            f"{source} has {width} x {height} pixels, which is not {full_width} x {full_height} (as {origin} "
+            "says) at another scale; bring the photographs as they were reconstructed"
+        )
+    return width, height
+
+
+def _read(source: Path) -> bytes:
+    try:
+        return source.read_bytes()
+    except FileNotFoundError:
+        raise InputError(
+            f"photograph {source} is missing; put it there or remove it from the reconstruction"
+        ) from None
+    except IsADirectoryError:
+        raise InputError(f"photograph {source} is a folder; put the photograph in its place") from None
+    except OSError as error:
+        raise InputError(f"photograph {source} cannot be read ({error.strerror}); check its rights") from None
+
+
+def _undecodable(source: Path, n_bytes: int, error: Exception) -> InputError:
+    return InputError(
+        f"photograph {source} ({n_bytes} bytes) cannot be decoded ({error}); copy it from the camera again "
+        "or remove it from the reconstruction"
+    )
+
+
 def _inspect(data: bytes, source: Path) -> PhotographFacts:
     try:
         with Image.open(io.BytesIO(data)) as picture:
@@ -76,14 +123,25 @@ def _inspect(data: bytes, source: Path) -> PhotographFacts:
             # Decodes every byte, but only as many pixels as the format lets us skip.
             picture.draft(None, (picture.width // 8, picture.height // 8))
             picture.load()
+            transparent = _is_transparent(picture)
     except UNREADABLE as error:
-        raise InputError(
-            f"photograph {source} ({len(data)} bytes) cannot be decoded ({error}); "
-            "copy it from the camera again or remove it from the reconstruction"
-        ) from None
+        raise _undecodable(source, len(data), error) from None
     if mode not in _EIGHT_BIT_MODES:
         raise InputError(f"photograph {source} has pixels of type {mode}; convert it to 8-bit RGB")
+    if transparent:
+        raise InputError(
+            f"photograph {source} has transparent pixels, of which nobody knows the colour; save it without "
+            "transparency and say in a mask (0: do not learn from this pixel) where there is nothing"
+        )
     return PhotographFacts(hashlib.sha256(data).hexdigest(), size, captured_at, exposure_s)
+
+
+def _is_transparent(picture: Image.Image) -> bool:
+    """Whether some pixel is not opaque: an alpha channel alone does no harm."""
+    if not picture.has_transparency_data:
+        return False
+    lowest, _ = picture.convert("RGBA").getchannel("A").getextrema()
+    return not isinstance(lowest, tuple) and lowest < 255
 
 
 def _exif(picture: Image.Image) -> tuple[str | None, float | None]:

@@ -13,9 +13,10 @@ from anerf.scene.extent import box_of_points, box_of_views
 from anerf.scene.folder import new_folder
 from anerf.scene.georeference import georeference
 from anerf.scene.intake import SurveyKind, read_survey, take_photographs
+from anerf.scene.placing import AS_THE_SURVEY_SAYS, PlacedSurvey, Placing, place_survey
 from anerf.scene.reprojection import reprojection_error_px
 from anerf.scene.scene import SCENE_FILE, Reprojection, Scene, load_scene, save_points, save_scene
-from anerf.scene.survey import AS_THE_SURVEY_SAYS, PlacedSurvey, Placing, Survey, place_survey
+from anerf.scene.survey import Survey
 from anerf.scene.threads import Progress
 from anerf.scene.truth import take_truth
 

@@ -4,19 +4,18 @@ Beyond nerfstudio's keys we read `enu_reference` (`latitude_deg`, `longitude_deg
 where the poses' ENU frame lies, `altitude_range_enu_m`, and a frame's `split`.
 """
 
-import json
 import math
 import re
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Float
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from anerf.errors import InputError
 from anerf.geometry.cameras import Camera
-from anerf.geometry.geodesy import GeodeticReference
 from anerf.scene.colmap import read_colmap
+from anerf.scene.json_file import read_json, reference_in
 from anerf.scene.photographs import check_names
 from anerf.scene.survey import Photograph, Survey, check_pose, model_folder
 
@@ -73,7 +72,7 @@ class _Transforms(_Intrinsics):
 def read_transforms_survey(root: Path) -> Survey:
     """A survey of photographs and `transforms.json`; a COLMAP model beside it gives the sparse points."""
     file = root / TRANSFORMS_FILE
-    data = _parse(file)
+    data = read_json(file, _Transforms, "put it there or use a survey with a COLMAP model")
     if not data.frames:
         raise InputError(f"{file} has no frames; list at least one photograph under frames")
     check_names((_inside(frame.file_path) for frame in data.frames), file)
@@ -97,25 +96,12 @@ def read_transforms_survey(root: Path) -> Survey:
         root,
         "transforms",
         photographs,
-        reference=GeodeticReference(place.latitude_deg, place.longitude_deg, place.altitude_m)
+        reference=reference_in(file, place.latitude_deg, place.longitude_deg, place.altitude_m)
         if place
         else None,
         model=read_colmap(folder) if folder else None,
         altitude_range_m=data.altitude_range_enu_m,
     )
-
-
-def _parse(file: Path) -> _Transforms:
-    try:
-        return _Transforms.model_validate(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{file} is missing; put it there or use a survey with a COLMAP model") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is not JSON ({error}); export it again") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise InputError(f"{file}, {place}: {first['msg']}; correct it or export the file again") from None
 
 
 def _inside(file_path: str) -> str:

@@ -11,8 +11,8 @@ from anerf.errors import SceneError
 from anerf.geometry.geodesy import GeodeticReference
 from anerf.scene.folder import new_folder
 from anerf.scene.intake import SurveyKind, read_survey, take_photographs
+from anerf.scene.placing import PlacedSurvey, Placing, place_survey
 from anerf.scene.scene import Scene, load_scene, save_scene
-from anerf.scene.survey import PlacedSurvey, Placing, place_survey
 from anerf.scene.threads import Progress
 from anerf.scene.transforms import SPLIT_NAME
 from anerf.scene.truth import take_truth

@@ -1,4 +1,4 @@
-"""From surveys to scenes: frames of reference, splits, boxes, and every broken input as one sentence."""
+"""From surveys to scenes: frames of reference, splits, boxes and masks."""
 
 import json
 import shutil
@@ -12,9 +12,9 @@ from PIL import Image
 from anerf.errors import InputError, SceneError
 from anerf.geometry.geodesy import GeodeticReference, ecef_to_enu, enu_to_ecef
 from anerf.scene.colmap import ColmapModel, read_colmap, write_colmap
+from anerf.scene.placing import Placing
 from anerf.scene.prepare import prepare_scene
 from anerf.scene.scene import Scene, load_scene
-from anerf.scene.survey import Placing
 
 REFERENCE = GeodeticReference(51.5, 7.4, 200.0)
 
@@ -208,118 +208,6 @@ def test_overwrite_spares_what_is_no_scene(survey, tmp_path):
     with pytest.raises(SceneError, match="would replace its own survey"):
         prepare_scene(survey, survey, overwrite=True)
     assert (out / "thesis.txt").read_text() == "years of work"
-
-
-def _truncate(survey: Path, file: str, share: float) -> None:
-    data = (survey / file).read_bytes()
-    (survey / file).write_bytes(data[: int(share * len(data))])
-
-
-def _rename_image(survey: Path, name: str) -> None:
-    images = read_colmap(survey / "model").images
-    _change_model(survey, images=(replace(images[0], name=name), *images[1:]))
-
-
-def _bend_pose(survey: Path, change: list[list[float]]) -> None:
-    data = _write_transforms(survey)
-    matrix = np.array(data["frames"][2]["transform_matrix"])
-    matrix[:3] = matrix[:3] @ np.array(change)
-    data["frames"][2]["transform_matrix"] = matrix.tolist()
-    _write_transforms(survey, frames=data["frames"])
-
-
-def _few_points(survey: Path) -> None:
-    model = read_colmap(survey / "model")
-    images = tuple(
-        replace(image, observed_xy=image.observed_xy[:0], observed_point=image.observed_point[:0])
-        for image in model.images
-    )
-    points = {name: getattr(model, name)[:5] for name in ("points_xyz", "points_rgb", "points_error_px")}
-    _change_model(survey, images=images, **points)
-
-
-BROKEN = {
-    "no poses": (lambda s: shutil.rmtree(s / "model"), "holds no COLMAP model .* put cameras.bin"),
-    "missing photograph": (
-        lambda s: (s / "images/002.jpg").unlink(),
-        "images/002.jpg is missing; put it there",
-    ),
-    "empty photograph": (
-        lambda s: (s / "images/002.jpg").write_bytes(b""),
-        "images/002.jpg .0 bytes. cannot be",
-    ),
-    "half a photograph": (
-        lambda s: _truncate(s, "images/002.jpg", 0.6),
-        "images/002.jpg .* cannot be decoded",
-    ),
-    "not a photograph": (
-        lambda s: (s / "images/002.jpg").write_text("text"),
-        "images/002.jpg .* cannot be decoded",
-    ),
-    "other size": (
-        lambda s: Image.new("RGB", (24, 16)).save(s / "images/002.jpg"),
-        "images/002.jpg has 24 x 16 pixels but the camera of 002.jpg has 48 x 32",
-    ),
-    "16 bit": (
-        lambda s: Image.new("I;16", (48, 32)).save(s / "images/002.jpg", format="PNG"),
-        "images/002.jpg has pixels of type I;16; convert it",
-    ),
-    "no images folder": (
-        lambda s: (s / "images").rename(s / "pictures"),
-        "no images folder; put the photographs",
-    ),
-    "missing file": (lambda s: (s / "model/points3D.bin").unlink(), "points3D.bin: the file is missing"),
-    "half a model": (lambda s: _truncate(s, "model/images.bin", 0.5), "images.bin is damaged .* export"),
-    "few points": (_few_points, "only 5 sparse points"),
-    "climbing name": (
-        lambda s: _rename_image(s, "../../secret.jpg"),
-        "'../../secret.jpg', which is no plain path",
-    ),
-    "absolute name": (lambda s: _rename_image(s, "/etc/passwd"), "'/etc/passwd', which is no plain path"),
-    "name twice": (lambda s: _rename_image(s, "001.jpg"), "names the photograph 001.jpg twice"),
-    "no JSON": (lambda s: (s / "transforms.json").write_text("{"), "transforms.json is not JSON"),
-    "no frames": (lambda s: _write_transforms(s, frames=[]), "transforms.json has no frames"),
-    "no size": (lambda s: _write_transforms(s, w=None), "images/000.jpg lacks w, h or fl_x"),
-    "wrong type": (lambda s: _write_transforms(s, fl_x="wide"), "transforms.json, fl_x: .*valid number"),
-    "fisheye": (lambda s: _write_transforms(s, camera_model="OPENCV_FISHEYE"), "OPENCV_FISHEYE lens"),
-    "no focal length": (lambda s: _write_transforms(s, fl_x=-40), "images/000.jpg: .*must be positive"),
-    "nowhere": (lambda s: _write_transforms(s, enu_reference=None), "not in ECEF .*--enu-ref"),
-    "odd split": (
-        lambda s: _write_transforms(s, val_filenames=[]) and _odd_split(s),
-        "is in the split '../x'",
-    ),
-    "pose of not-numbers": (
-        lambda s: _bend_pose(s, np.diag([1, 1, 1, np.nan]).tolist()),
-        "the pose of images/002.jpg holds numbers that are not finite",
-    ),
-    "mirrored pose": (
-        lambda s: _bend_pose(s, np.diag([-1.0, 1, 1, 1]).tolist()),
-        "images/002.jpg is mirrored",
-    ),
-    "scaled pose": (
-        lambda s: _bend_pose(s, np.diag([2.0, 2, 2, 1]).tolist()),
-        "images/002.jpg is not a rotation",
-    ),
-}
-
-
-def _odd_split(survey: Path) -> None:
-    data = _write_transforms(survey)
-    data["frames"][0]["split"] = "../x"
-    _write_transforms(survey, frames=data["frames"])
-
-
-@pytest.mark.parametrize("case", BROKEN)
-def test_broken_input_is_one_sentence_and_leaves_nothing(case, survey, tmp_path):
-    damage, says = BROKEN[case]
-    damage(survey)
-    kind = "transforms" if (survey / "transforms.json").exists() else "colmap"
-    out = tmp_path / "made" / "scene"
-    with pytest.raises(InputError, match=says) as caught:
-        prepare_scene(survey, out, kind=kind)
-    assert "\n" not in str(caught.value)
-    assert not out.exists()
-    assert not out.parent.exists() or not list(out.parent.iterdir())
 
 
 def test_failed_overwrite_leaves_the_old_scene(survey, tmp_path):
