@@ -28,6 +28,12 @@ COMMANDS = MappingProxyType(
         "survey": Command(
             "anerf.cli.survey", "survey", "make a survey of a procedural city block to try things on"
         ),
+        "reconstruct": Command(
+            "anerf.cli.reconstruct", "reconstruct", "find out from photographs where each was taken"
+        ),
+        "register": Command(
+            "anerf.cli.register", "register", "find where new photographs were taken, among a survey's"
+        ),
         "prepare": Command("anerf.cli.prepare", "prepare", "turn a survey into a scene"),
         "update": Command("anerf.cli.update", "update", "add a later flight to a scene"),
         "partition": Command("anerf.cli.partition", "partition", "divide a scene among experts"),

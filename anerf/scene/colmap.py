@@ -80,6 +80,19 @@ def read_colmap(folder: Path) -> ColmapModel:
     return ColmapModel(cameras, images, xyz, rgb, error_px)
 
 
+def stored_poses(folder: Path) -> dict[str, bytes]:
+    """The bytes of every photograph's pose (quaternion and translation), to compare to the last bit."""
+    reader, poses = _Reader(folder / FILES[1]), {}
+    for _ in range(reader.count(73, "images")):
+        (image_id,) = reader.values("<I", "an image")
+        (pose,) = reader.values("56s", "a pose")
+        reader.values("<I", "an image")
+        name = reader.name(f"the name of image {image_id}")
+        reader.array(_OBSERVATION, reader.count(24, f"observations in {name}"), name)
+        poses[name] = pose
+    return poses
+
+
 def write_colmap(folder: Path, model: ColmapModel) -> None:
     """Writes the three binary files; ids of images and points count from 1 in the order given."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -97,18 +97,20 @@ def georeference(
     with_fix = [i for i, fix in enumerate(fixes) if fix is not None]
     known = [fix for fix in fixes if fix is not None]
     tilt = _tilt(points_xyz)
-    findings = [] if tilt is None else _tilt_findings(*tilt)
+    of_tilt = [] if tilt is None else _tilt_findings(*tilt)
+    findings: list[Finding] = []
     tilt_deg = None if tilt is None else tilt[0]
     if not known:
-        findings.insert(
-            0,
+        findings.append(
             Finding(
                 "note",
                 "no photograph tells where it was taken (EXIF or gps.csv): the place rests on what the "
                 "survey says",
             ),
         )
-        return Georeference(len(names), (), None, None, None, None, None, None, tilt_deg, tuple(findings))
+        return Georeference(
+            len(names), (), None, None, None, None, None, None, tilt_deg, (*findings, *of_tilt)
+        )
     cameras = c2w[with_fix, :, 3]
     heights_m = np.array([np.nan if fix.height_m is None else fix.height_m for fix in known])
     place = np.array([(f.latitude_deg, f.longitude_deg, f.height_m or 0.0) for f in known])
@@ -130,7 +132,7 @@ def georeference(
         findings += _height_findings(offset_m, spread_m, heights_m, cameras[:, 2], aligned=aligned_heights)
     return Georeference(
         len(names), residuals, rms_m, float(np.median(horizontal)), offset_m, spread_m, scale, turn_deg,
-        tilt_deg, tuple(findings),
+        tilt_deg, (*findings, *of_tilt),
     )  # fmt: skip
 
 

@@ -69,43 +69,59 @@ def world_of(
         return World("enu", "poses in east, north, up metres about a stated origin", stated)
     if sum(fix is not None for fix in fixes) < _FEWEST_FIXES:
         return None
-    return world_by_gps(cameras, fixes, height_prior)
+    return _world_by_gps(cameras, fixes, height_prior)
 
 
-def world_by_gps(
+@dataclass(frozen=True, eq=False)
+class GpsFit:
+    """The similarity from cameras to their GPS positions in ENU about a reference near them."""
+
+    about: GeodeticReference
+    similarity: Similarity
+    used: tuple[int, ...]
+    """Which cameras had GPS."""
+    target: Float[np.ndarray, "k 3"]
+    """Their GPS positions, ENU metres."""
+
+
+def fit_to_gps(
     cameras: Float[np.ndarray, "n 3"], fixes: Sequence[GpsFix | None], height_prior: HeightPrior
-) -> World:
-    """The frame that robustly fits the cameras to their GPS positions.
+) -> GpsFit:
+    """Robustly turns, scales and places cameras to fit their GPS positions.
 
     With `height_prior` median all cameras are held to be at the median height: for flights at one level whose
     recorded heights drift. InputError if fewer than three cameras have GPS, or all stand on one line.
     """
-    used = [
-        i
-        for i, fix in enumerate(fixes)
-        if fix is not None and (fix.height_m is not None or height_prior == "median")
-    ]
+    level = height_prior == "median"
+    used = tuple(i for i, fix in enumerate(fixes) if fix is not None and (level or fix.height_m is not None))
     known = [fix for fix in (fixes[i] for i in used) if fix is not None]
     if len(known) < _FEWEST_FIXES:
         raise InputError(
             f"{len(known)} of {len(fixes)} photographs have GPS with a height, but alignment needs "
-            f"{_FEWEST_FIXES}; "
-            "give positions in gps.csv, or --height-prior median if only heights are missing"
+            f"{_FEWEST_FIXES}; give positions in gps.csv, or --height-prior median if only heights are "
+            "missing"
         )
-    if height_prior == "median":
+    if level:
         heights = [fix.height_m for fix in known if fix.height_m is not None]
         level_m = float(np.median(heights)) if heights else 0.0
         known = [GpsFix(fix.latitude_deg, fix.longitude_deg, level_m) for fix in known]
     places = fixes_ecef(known)
     about = GeodeticReference.from_ecef(places.mean(axis=0))
     target = ecef_to_enu(places, about)
-    fit = robust_similarity(cameras[used], target)
-    rms_m = float(np.sqrt(((fit.points(cameras[used]) - target) ** 2).sum(axis=1).mean()))
+    return GpsFit(about, robust_similarity(cameras[list(used)], target), used, target)
+
+
+def _world_by_gps(
+    cameras: Float[np.ndarray, "n 3"], fixes: Sequence[GpsFix | None], height_prior: HeightPrior
+) -> World:
+    fit = fit_to_gps(cameras, fixes, height_prior)
+    stands, carry = cameras[list(fit.used)], fit.similarity
     heights_words = ", heights held at their median" if height_prior == "median" else ""
-    if fit.angle_deg < _ENU_TURN_DEG and abs(fit.scale - 1) < _ENU_SCALE:
-        shift = np.median(target - cameras[used], axis=0)
-        how = f"poses in east, north, up metres, their zero placed by GPS of {len(used)} photographs"
-        return World("enu", how + heights_words, about, Similarity(1.0, np.eye(3), shift))
-    words = f"turned and scaled by {fit.scale:.6g} to GPS of {len(used)} photographs"
+    if carry.angle_deg < _ENU_TURN_DEG and abs(carry.scale - 1) < _ENU_SCALE:
+        shift = np.median(fit.target - stands, axis=0)
+        how = f"poses in east, north, up metres, their zero placed by GPS of {len(stands)} photographs"
+        return World("enu", how + heights_words, fit.about, Similarity(1.0, np.eye(3), shift))
+    rms_m = float(np.sqrt(((carry.points(stands) - fit.target) ** 2).sum(axis=1).mean()))
+    words = f"turned and scaled by {carry.scale:.6g} to GPS of {len(stands)} photographs"
     how = f"poses in a frame of their own, {words} ({rms_m:.2f} m rms{heights_words})"
-    return World("unreferenced", how, about, fit, heights_from_gps=height_prior == "gps")
+    return World("unreferenced", how, fit.about, carry, heights_from_gps=height_prior == "gps")
