@@ -46,8 +46,8 @@ def find_features(
 ) -> None:
     """Finds the features of all photographs of the workplace.
 
-    Photographs of one camera share one in the database; `known_cameras` gives, by `Numbered.camera`, those that
-    need no guess from EXIF.
+    Photographs of one camera share one in the database; `known_cameras` gives, by `Numbered.camera`, those
+    that need no guess from EXIF.
     """
     workplace.root.mkdir(parents=True, exist_ok=True)
     with opened(workplace.database) as connection:

@@ -191,7 +191,7 @@ def _locate(
             continue
         was, image = old_images[photograph.name], held.image(ids[photograph.number])
         camera = held.camera(image.camera_id)
-        camera.model, camera.params = old.camera(was.camera_id).model, old.camera(was.camera_id).params
+        camera.mergedict(old.camera(was.camera_id).todict() | {"camera_id": image.camera_id})
         constant_cameras.add(image.camera_id)
         pose = pycolmap.Rigid3d(
             was.cam_from_world().rotation * frame.to_model.rotation,
