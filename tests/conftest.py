@@ -14,6 +14,7 @@ from anerf.errors import BackendError
 from anerf.field import library
 from anerf.field.kernels.variants import machine_variants
 from anerf.field.threads import kernel_threads
+from anerf.geometry.cameras import Camera
 from anerf.partition.build import grid_partition
 from anerf.scene.made.survey import make_survey
 from anerf.scene.prepare import prepare_scene
@@ -132,3 +133,35 @@ def eval_job(tiny_scene: Scene) -> Callable[..., dict[str, Any]]:
         }
 
     return make
+
+
+_WIDE = (1800.0, 1805.0, 2010.0, 1490.0)
+_LENSES: dict[str, tuple[float, ...]] = {
+    "SIMPLE_PINHOLE": (3000.0, 2010.0, 1490.0),
+    "PINHOLE": (3000.0, 3010.0, 2010.0, 1490.0),
+    "SIMPLE_RADIAL": (3000.0, 2010.0, 1490.0, -0.08),
+    "RADIAL": (3000.0, 2010.0, 1490.0, -0.12, 0.05),
+    "OPENCV": (3000.0, 3010.0, 2010.0, 1490.0, -0.27, 0.11, 1e-3, -8e-4),
+    "OPENCV_FISHEYE": (*_WIDE, 0.03, -0.01, 0.004, -0.001),
+    "FULL_OPENCV": (3000.0, 3010.0, 2010.0, 1490.0, 0.3, 0.1, 1e-3, -8e-4, 0.02, 0.5, 0.12, 0.01),
+    "FOV": (*_WIDE, 0.9),
+    "SIMPLE_RADIAL_FISHEYE": (1800.0, 2010.0, 1490.0, -0.02),
+    "RADIAL_FISHEYE": (1800.0, 2010.0, 1490.0, 0.03, -0.008),
+    "THIN_PRISM_FISHEYE": (*_WIDE, 0.03, -0.01, 5e-4, -4e-4, 0.004, -0.001, 2e-4, -3e-4),
+    "RAD_TAN_THIN_PRISM_FISHEYE": (
+        *(*_WIDE, 0.03, -0.01, 0.004, -0.001, 1e-4, -1e-5),
+        *(5e-4, -4e-4, 2e-4, -1e-4, -3e-4, 5e-5),
+    ),
+    "SIMPLE_DIVISION": (3000.0, 2010.0, 1490.0, -0.12),
+    "DIVISION": (3000.0, 3010.0, 2010.0, 1490.0, 0.1),
+    "SIMPLE_FISHEYE": (1800.0, 2010.0, 1490.0),
+    "FISHEYE": _WIDE,
+    "EUCM": (*_WIDE, 0.6, 1.1),
+    "EQUIRECTANGULAR": (4000.0, 3000.0),
+}
+
+
+@pytest.fixture(scope="session")
+def lens_cameras() -> dict[str, Camera]:
+    """A camera of 4000 x 3000 pixels of every model, bent as on drones and action cameras."""
+    return {model: Camera(model, 4000, 3000, params) for model, params in _LENSES.items()}

@@ -1,4 +1,4 @@
-"""Camera models: pixels to viewing directions and back, with the lens distortion inside.
+"""Cameras: pixels to viewing directions and back, with the lens distortion inside.
 
 Camera axes are OpenGL's: x right, y up, looking along -z. Pixel (column i, row j) has its centre at
 (i + 0.5, j + 0.5). Models and parameters carry COLMAP's names and order.
@@ -7,21 +7,17 @@ Camera axes are OpenGL's: x right, y up, looking along -z. Pixel (column i, row 
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from anerf.errors import InputError
+from anerf.geometry.camera_models import CAMERA_MODELS, PARAMETER_NAMES, two_focal_sibling
+from anerf.geometry.distortion import Lens, lens_of
+from anerf.geometry.lenses import directions_of_plane, plane_of_points
 
-PARAMETER_NAMES: dict[str, tuple[str, ...]] = {
-    "SIMPLE_PINHOLE": ("f", "cx", "cy"),
-    "PINHOLE": ("fx", "fy", "cx", "cy"),
-    "SIMPLE_RADIAL": ("f", "cx", "cy", "k1"),
-    "RADIAL": ("f", "cx", "cy", "k1", "k2"),
-    "OPENCV": ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2"),
-}
-# Newton's method doubles the correct digits each time; lenses of drones need four to six.
-_NEWTON_STEPS = 10
+_ROWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,7 @@ class Camera:
         names = PARAMETER_NAMES.get(self.model)
         if names is None:
             raise InputError(
-                f"camera model {self.model} is not supported (known: {', '.join(PARAMETER_NAMES)}); "
+                f"camera model {self.model} is not known (known: {', '.join(PARAMETER_NAMES)}); "
                 "undistort the pictures to PINHOLE first, for example with colmap image_undistorter"
             )
         if len(self.params) != len(names) or not all(math.isfinite(p) for p in self.params):
@@ -50,6 +46,16 @@ class Camera:
             raise InputError(
                 f"a camera of {self.width} x {self.height} pixels with focal lengths {self.fx}, {self.fy} "
                 "cannot be: size and focal length must be positive; correct the camera's entry"
+            )
+        if self.model == "FOV" and abs(self.named["omega"]) >= math.pi:
+            raise InputError(
+                f"a FOV camera with omega {self.named['omega']} cannot be: it must lie between -pi and pi; "
+                "correct the camera's entry"
+            )
+        if self.model == "EUCM" and not (0 <= self.named["alpha"] <= 1 and self.named["beta"] > 0):
+            raise InputError(
+                f"an EUCM camera with alpha {self.named['alpha']} and beta {self.named['beta']} cannot be: "
+                "alpha must lie between 0 and 1 and beta above 0; correct the camera's entry"
             )
 
     @classmethod
@@ -67,29 +73,32 @@ class Camera:
 
     @property
     def fx(self) -> float:
-        """Horizontal focal length in pixels."""
-        return self.params[0]
+        """Horizontal focal length in pixels; of an equirectangular picture, pixels a radian."""
+        return self.named["w"] / math.tau if self.model == "EQUIRECTANGULAR" else self.params[0]
 
     @property
     def fy(self) -> float:
-        """Vertical focal length in pixels."""
+        """Vertical focal length in pixels; of an equirectangular picture, pixels a radian."""
+        if self.model == "EQUIRECTANGULAR":
+            return self.named["h"] / math.pi
         return self.named.get("fy", self.params[0])
 
     @property
     def cx(self) -> float:
         """Column of the principal point, in pixels from the left edge."""
-        return self.named["cx"]
+        return self.named["w"] / 2 if self.model == "EQUIRECTANGULAR" else self.named["cx"]
 
     @property
     def cy(self) -> float:
         """Row of the principal point, in pixels from the top edge."""
-        return self.named["cy"]
+        return self.named["h"] / 2 if self.model == "EQUIRECTANGULAR" else self.named["cy"]
 
     @property
-    def distortion(self) -> tuple[float, float, float, float]:
-        """Radial k1, k2 and tangential p1, p2; all zero for a pinhole."""
+    def lens(self) -> Lens:
+        """What bends the light, without focal lengths and centre."""
+        model = CAMERA_MODELS[self.model]
         named = self.named
-        return named.get("k1", 0.0), named.get("k2", 0.0), named.get("p1", 0.0), named.get("p2", 0.0)
+        return lens_of(model.family, tuple(named[name] for name in model.coefficients))
 
     def scaled(self, downscale: float) -> "Camera":
         """The same lens over a picture resized by `downscale` (0.25: a quarter of the width and height).
@@ -99,65 +108,61 @@ class Camera:
         """
         width, height = max(1, round(self.width * downscale)), max(1, round(self.height * downscale))
         sx, sy = width / self.width, height / self.height
-        k1, k2, p1, p2 = self.distortion
-        model = self.model
-        if sx != sy and "f" in self.named:
-            model = "PINHOLE" if model == "SIMPLE_PINHOLE" else "OPENCV"
+        model, values = self.model, self.named
+        if sx != sy:
+            model, values = two_focal_sibling(model, values)
+        if model == "EQUIRECTANGULAR":
+            return Camera(model, width, height, (self.named["w"] * sx, self.named["h"] * sy))
         fx, fy, cx, cy = self.fx * sx, self.fy * sy, self.cx * sx, self.cy * sy
-        values = {"f": fx, "fx": fx, "fy": fy, "cx": cx, "cy": cy, "k1": k1, "k2": k2, "p1": p1, "p2": p2}
+        values = values | {"f": fx, "fx": fx, "fy": fy, "cx": cx, "cy": cy}
         return Camera(model, width, height, tuple(values[name] for name in PARAMETER_NAMES[model]))
 
 
 def pixel_directions(camera: Camera, xy: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n 3"]:
-    """Unit viewing directions, in camera axes, of pixel positions (pixels, centres at +0.5)."""
-    distorted = (xy - xy.new_tensor((camera.cx, camera.cy))) / xy.new_tensor((camera.fx, camera.fy))
-    x, y = _undistort(camera, distorted).unbind(-1)
-    directions = torch.stack((x, -y, -torch.ones_like(x)), dim=-1)
-    return directions / directions.norm(dim=-1, keepdim=True)
+    """Unit viewing directions, in camera axes, of pixel positions (pixels, centres at +0.5).
+
+    Those of positions where the lens has no picture (see `seen_positions`) are finite but meaningless.
+    """
+    return _directions(camera, xy)[0]
+
+
+def seen_positions(camera: Camera, xy: Float[Tensor, "*n 2"]) -> Bool[Tensor, "*n"]:
+    """At which pixel positions the lens has a picture: where its distortion can be undone."""
+    return _directions(camera, xy)[1]
+
+
+def seen_pixels(camera: Camera) -> Bool[np.ndarray, "h w"] | None:
+    """Where in its picture the camera's lens has an image; None if that is everywhere, as for most lenses.
+
+    Elsewhere the distortion folds back or would need a direction beyond what the model can see: such pixels
+    have no viewing direction and must not be learned from.
+    """
+    x = torch.arange(camera.width, dtype=torch.float64) + 0.5
+    y = torch.arange(camera.height, dtype=torch.float64) + 0.5
+    # What a lens sees has no holes: if the picture's rim is seen, so is all within.
+    rim = [torch.cartesian_prod(y[[0, -1]], x).flip(-1), torch.cartesian_prod(x[[0, -1]], y)]
+    if bool(seen_positions(camera, torch.cat(rim)).all()):
+        return None
+    blocks = (torch.cartesian_prod(rows, x).flip(-1) for rows in y.split(_ROWS_AT_ONCE))
+    return torch.cat([seen_positions(camera, xy) for xy in blocks]).reshape(len(y), len(x)).numpy()
 
 
 def project(
     camera: Camera, points_cam: Float[Tensor, "*n 3"]
 ) -> tuple[Float[Tensor, "*n 2"], Bool[Tensor, "*n"]]:
-    """Pixel positions of points in camera axes, and which points lie in front of the camera.
+    """Pixel positions of points in camera axes, and which points the lens can see.
 
-    Positions of points that are not in front are finite but meaningless.
+    A perspective lens sees what lies in front of it (z < 0), a fisheye, division, EUCM or equirectangular one
+    also what lies sideways and behind, each as far as its distortion is unambiguous: a direction that the
+    polynomial folds back into the picture is not seen. Whether a position is inside the picture is not asked.
+    Positions of points that are not seen are finite but meaningless.
     """
-    x, y, z = points_cam.unbind(-1)
-    in_front = z < 0
-    depth = torch.where(in_front, -z, torch.ones_like(z))
-    ideal = torch.stack((x / depth, -y / depth), dim=-1)
-    if any(camera.distortion):
-        ideal = _distort(camera, ideal)[0]
-    xy = ideal * ideal.new_tensor((camera.fx, camera.fy)) + ideal.new_tensor((camera.cx, camera.cy))
-    return xy, in_front
+    axes = points_cam.new_tensor((1.0, -1.0, -1.0))
+    plane, seen = plane_of_points(camera.lens, points_cam * axes)
+    return plane * plane.new_tensor((camera.fx, camera.fy)) + plane.new_tensor((camera.cx, camera.cy)), seen
 
 
-def _distort(
-    camera: Camera, ideal: Float[Tensor, "*n 2"]
-) -> tuple[Float[Tensor, "*n 2"], tuple[Tensor, Tensor, Tensor]]:
-    """Where the lens puts ideal image coordinates, and the derivative's entries xx, xy (= yx), yy."""
-    k1, k2, p1, p2 = camera.distortion
-    x, y = ideal.unbind(-1)
-    r2 = x * x + y * y
-    gain, slope = 1 + r2 * (k1 + r2 * k2), 2 * (k1 + 2 * k2 * r2)
-    moved_x = x * gain + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
-    moved_y = y * gain + 2 * p2 * x * y + p1 * (r2 + 2 * y * y)
-    d_xx = gain + x * x * slope + 2 * p1 * y + 6 * p2 * x
-    d_xy = x * y * slope + 2 * p1 * x + 2 * p2 * y
-    d_yy = gain + y * y * slope + 2 * p2 * x + 6 * p1 * y
-    return torch.stack((moved_x, moved_y), dim=-1), (d_xx, d_xy, d_yy)
-
-
-def _undistort(camera: Camera, distorted: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n 2"]:
-    """The ideal image coordinates that the lens moves to `distorted`, by Newton's method."""
-    if not any(camera.distortion):
-        return distorted
-    ideal = distorted
-    for _ in range(_NEWTON_STEPS):
-        moved, (d_xx, d_xy, d_yy) = _distort(camera, ideal)
-        rx, ry = (moved - distorted).unbind(-1)
-        determinant = d_xx * d_yy - d_xy * d_xy
-        step = torch.stack((d_yy * rx - d_xy * ry, d_xx * ry - d_xy * rx), dim=-1)
-        ideal = ideal - step / determinant.unsqueeze(-1)
-    return ideal
+def _directions(camera: Camera, xy: Tensor) -> tuple[Tensor, Tensor]:
+    plane = (xy - xy.new_tensor((camera.cx, camera.cy))) / xy.new_tensor((camera.fx, camera.fy))
+    directions, seen = directions_of_plane(camera.lens, plane)
+    return directions * directions.new_tensor((1.0, -1.0, -1.0)), seen

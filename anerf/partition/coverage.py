@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 
 from anerf.errors import PartitionError
 from anerf.geometry.boxes import Aabb, intersect_aabb
-from anerf.geometry.cameras import Camera, pixel_directions
+from anerf.geometry.cameras import Camera, pixel_directions, seen_positions
 from anerf.partition.regions import Partition
 from anerf.partition.routing import in_support
 from anerf.scene.height import HeightBounds, height_bounds
@@ -134,7 +134,10 @@ def seen_tiles(
 
 @dataclass(frozen=True, eq=False)
 class _TileGrid:
-    """All tiles of a picture size: middle ray in camera axes, pixels inside, half diagonal per metre away."""
+    """All tiles of a picture size: middle ray in camera axes, pixels inside, half diagonal per metre away.
+
+    Tiles in whose middle the lens has no picture are left out.
+    """
 
     tile_x: np.ndarray
     tile_y: np.ndarray
@@ -155,7 +158,15 @@ def _tile_grid(camera: Camera, tile: int) -> _TileGrid:
     middle = np.stack((right - width / 2, bottom - height / 2), axis=1)
     directions = pixel_directions(camera, torch.from_numpy(middle)).numpy()
     footprint = np.hypot(width / camera.fx, height / camera.fy) / 2
-    return _TileGrid(tile_x, tile_y, width * height, directions, footprint)
+    for x in (tile_x * tile, right):
+        for y in (tile_y * tile, bottom):
+            # Off its axis, a lens may spread pixels wider than its focal length says.
+            corner = torch.from_numpy(np.stack((x, y), axis=1).astype(np.float64))
+            apart = np.linalg.norm(pixel_directions(camera, corner).numpy() - directions, axis=1)
+            np.maximum(footprint, apart, out=footprint, where=seen_positions(camera, corner).numpy())
+    seen = seen_positions(camera, torch.from_numpy(middle)).numpy()
+    columns = (tile_x, tile_y, width * height, directions, footprint)
+    return _TileGrid(*(column[seen] for column in columns))
 
 
 @dataclass(frozen=True, eq=False)

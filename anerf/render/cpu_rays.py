@@ -51,9 +51,14 @@ class GuideStruct(ctypes.Structure):
 
 
 class LensStruct(ctypes.Structure):
-    """`Lens` in rays.cpp."""
+    """`Lens` in lens.hpp."""
 
-    _fields_ = tuple((name, ctypes.c_float) for name in ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2"))
+    _fields_ = (
+        ("family", ctypes.c_int32),
+        ("radial_only", ctypes.c_int32),
+        *((name, ctypes.c_float) for name in ("fx", "fy", "cx", "cy", "reach", "limit")),
+        ("k", ctypes.c_float * 12),
+    )
 
 
 def importance_samples(
@@ -205,13 +210,19 @@ def camera_rays(
     `pose` is each pixel's row of `c2w`, and `camera_of` each row's camera.
     """
     n, poses = len(xy), len(c2w)
-    lenses = (LensStruct * len(cameras))(*((c.fx, c.fy, c.cx, c.cy, *c.distortion) for c in cameras))
+    lenses = (LensStruct * len(cameras))(*(_lens_struct(camera) for camera in cameras))
     camera_of = checked_index("camera_of", camera_of, poses, len(cameras))
     pose = checked_index("pose", pose, n, poses)
     c2w, xy = checked("c2w", c2w, (poses, 3, 4)), checked("xy", xy, (n, 2))
     rays_o, rays_d = torch.empty(n, 3), torch.empty(n, 3)
     call("anerf_rays", n_threads(), n, lenses, camera_of, c2w, pose, xy, rays_o, rays_d)
     return rays_o, rays_d
+
+
+def _lens_struct(camera: Camera) -> LensStruct:
+    lens = camera.lens
+    sizes = (camera.fx, camera.fy, camera.cx, camera.cy, lens.reach, lens.limit)
+    return LensStruct(lens.family, lens.radial_only, *sizes, (ctypes.c_float * 12)(*lens.k))
 
 
 def _check_total(n_rays: int, n_samples: int) -> None:

@@ -14,25 +14,10 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from anerf.errors import InputError
-from anerf.geometry.cameras import PARAMETER_NAMES, Camera
+from anerf.geometry.camera_models import CAMERA_MODELS, MODEL_OF_NUMBER
+from anerf.geometry.cameras import Camera
 
 FILES = ("cameras.bin", "images.bin", "points3D.bin")
-# COLMAP's ids of camera models, with the number of parameters that each stores.
-_MODELS = {
-    0: ("SIMPLE_PINHOLE", 3),
-    1: ("PINHOLE", 4),
-    2: ("SIMPLE_RADIAL", 4),
-    3: ("RADIAL", 5),
-    4: ("OPENCV", 8),
-    5: ("OPENCV_FISHEYE", 8),
-    6: ("FULL_OPENCV", 12),
-    7: ("FOV", 5),
-    8: ("SIMPLE_RADIAL_FISHEYE", 4),
-    9: ("RADIAL_FISHEYE", 5),
-    10: ("THIN_PRISM_FISHEYE", 12),
-    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
-}
-_MODEL_IDS = {name: model_id for model_id, (name, _) in _MODELS.items()}
 _NO_POINT = np.uint64(2**64 - 1)
 _OBSERVATION = np.dtype([("xy", "<f8", 2), ("point", "<u8")])
 _TRACK = np.dtype([("image", "<u4"), ("index", "<u4")])
@@ -155,12 +140,13 @@ def _read_cameras(path: Path) -> dict[int, Camera]:
     reader, cameras = _Reader(path), {}
     for _ in range(reader.count(24, "cameras")):
         camera_id, model_id, width, height = reader.values("<IiQQ", "a camera")
-        if model_id not in _MODELS:
+        if model_id not in MODEL_OF_NUMBER:
             raise InputError(
                 f"{path}: camera {camera_id} has the unknown model number {model_id}; "
                 "undistort the pictures to PINHOLE with colmap image_undistorter and use that model"
             )
-        name, n_params = _MODELS[model_id]
+        name = MODEL_OF_NUMBER[model_id]
+        n_params = len(CAMERA_MODELS[name].params)
         params = reader.values(f"<{n_params}d", f"the parameters of camera {camera_id}")
         try:
             cameras[camera_id] = Camera(name, width, height, params)
@@ -268,8 +254,9 @@ def _write_cameras(path: Path, cameras: dict[int, Camera]) -> None:
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(cameras)))
         for camera_id, camera in cameras.items():
-            file.write(struct.pack("<IiQQ", camera_id, _MODEL_IDS[camera.model], camera.width, camera.height))
-            file.write(struct.pack(f"<{len(PARAMETER_NAMES[camera.model])}d", *camera.params))
+            number = CAMERA_MODELS[camera.model].number
+            file.write(struct.pack("<IiQQ", camera_id, number, camera.width, camera.height))
+            file.write(struct.pack(f"<{len(camera.params)}d", *camera.params))
 
 
 def _write_images(path: Path, images: tuple[ColmapImage, ...]) -> None:

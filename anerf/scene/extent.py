@@ -8,7 +8,8 @@ from jaxtyping import Float
 
 from anerf.errors import InputError
 from anerf.geometry.boxes import Aabb
-from anerf.geometry.cameras import Camera
+from anerf.geometry.camera_models import Family
+from anerf.geometry.cameras import Camera, seen_positions
 from anerf.geometry.rays import rays_from_pixels
 
 # A few wrong points lie far away: they must not decide the box.
@@ -22,6 +23,7 @@ _BELOW_M, _ABOVE_M = 5.0, 10.0
 _ENOUGH_POINTS = 20
 # Without points, ground further away than this many flying heights is not part of the scene.
 _REACH_HEIGHTS = 2.0
+_GRID_SIDE = 17  # places across a picture in which a wide lens looks at the ground
 
 
 def box_of_points(points_xyz: Float[np.ndarray, "p 3"], heights_m: tuple[float, float] | None) -> Aabb:
@@ -49,6 +51,8 @@ def box_of_views(
 ) -> Aabb:
     """The box (ENU metres) of the ground at the lower height that the pictures' borders look at.
 
+    Of lenses that see sideways and behind, such as fisheyes, the whole picture counts.
+
     Sideways looks end at two flying heights; at least one camera must stand above that ground.
     """
     low_m, high_m = heights_m
@@ -64,13 +68,18 @@ def box_of_views(
 
 def _seen_ground(
     camera: Camera, c2w: Float[np.ndarray, "3 4"], ground_m: float
-) -> Float[np.ndarray, "8 2"] | None:
+) -> Float[np.ndarray, "n 2"] | None:
     height_m = c2w[2, 3] - ground_m
     if height_m <= 0:
         return None
     w, h = float(camera.width), float(camera.height)
     border = [[0, 0], [w / 2, 0], [w, 0], [0, h / 2], [w, h / 2], [0, h], [w / 2, h], [w, h]]
-    _, directions = rays_from_pixels(camera, torch.from_numpy(c2w), torch.tensor(border, dtype=torch.float64))
+    places = torch.tensor(border, dtype=torch.float64)
+    if camera.lens.family >= Family.FISHEYE:
+        share = torch.linspace(0, 1, _GRID_SIDE, dtype=torch.float64)
+        places = torch.cartesian_prod(share * w, share * h)
+        places = places[seen_positions(camera, places)]
+    _, directions = rays_from_pixels(camera, torch.from_numpy(c2w), places)
     d = directions.numpy()
     falls = np.maximum(-d[:, 2], 1e-9)
     away = d[:, :2] / falls[:, None] * height_m

@@ -6,6 +6,7 @@ from typing import Literal
 
 from anerf.errors import InputError
 from anerf.scene.frames import Frame
+from anerf.scene.lens_masks import with_lens_masks
 from anerf.scene.odm import RECONSTRUCTION_FILE, read_odm_survey
 from anerf.scene.older import COORDINATES_FILE, read_older_survey, write_tensor_mask
 from anerf.scene.photographs import copy_photograph
@@ -57,8 +58,11 @@ def take_photographs(
 
     `splits` says which photographs of the survey (by position) and for what. The copies go below `images` and
     `masks`; the table calls them `images/<prefix><name>`. InputError for what cannot be learned from.
-    """
 
+    Photographs without a mask get one of what no picture of their camera shows, if there is such: black
+    borders of pictures that came undistorted, and where the lens has no picture (`cameras.seen_pixels`). A
+    photograph with a mask keeps it as it is, but for the latter.
+    """
     photographs = placed.survey.photographs
     used_masks = {photographs[position].mask for position, _ in splits} - {None}
     mask_sizes = {
@@ -88,7 +92,7 @@ def take_photographs(
             gps=placed.fixes[position],
         )
 
-    return tuple(on_threads(take, list(enumerate(splits)), progress))
+    return with_lens_masks(tuple(on_threads(take, list(enumerate(splits)), progress)), images, masks, prefix)
 
 
 def _check_size(size: tuple[int, int], photograph: Photograph, file: Path) -> None:

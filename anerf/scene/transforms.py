@@ -7,6 +7,7 @@ where the poses' ENU frame lies, `altitude_range_enu_m`, and a frame's `split`.
 import math
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +22,17 @@ from anerf.scene.survey import Photograph, Survey, check_pose, model_folder
 
 TRANSFORMS_FILE = "transforms.json"
 SPLIT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_MODELS = {"", "SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"}
+# What nerfstudio calls the lens says little: distortion counts wherever it is given.
+_PERSPECTIVE = {"", "SIMPLE_PINHOLE", "PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV"}
+_FISHEYE = {
+    "OPENCV_FISHEYE",
+    "FISHEYE",
+    "SIMPLE_FISHEYE",
+    "SIMPLE_RADIAL_FISHEYE",
+    "RADIAL_FISHEYE",
+    "THIN_PRISM_FISHEYE",
+}
+_READ = (*sorted(_PERSPECTIVE - {""}), "FULL_OPENCV", *sorted(_FISHEYE), "FOV")
 
 
 class _Intrinsics(BaseModel):
@@ -41,8 +52,13 @@ class _Intrinsics(BaseModel):
     k2: float | None = None
     k3: float | None = None
     k4: float | None = None
+    k5: float | None = None
+    k6: float | None = None
     p1: float | None = None
     p2: float | None = None
+    sx1: float | None = None
+    sy1: float | None = None
+    omega: float | None = None
 
 
 class _Frame(_Intrinsics):
@@ -138,22 +154,52 @@ def _camera(frame: _Frame, data: _Transforms, file: Path) -> Camera:
         raise InputError(
             f"{file}: {frame.file_path} lacks w, h or fl_x; give them for the frame or at the top"
         )
-    if (both["camera_model"] or "") not in _MODELS or both["k3"] or both["k4"]:
-        raise InputError(
-            f"{file}: {frame.file_path} has a {both['camera_model']} lens, k3 or k4, which cannot be used; "
-            "undistort the photographs to PINHOLE first"
-        )
     fx, fy = both["fl_x"], both["fl_y"] or both["fl_x"]
     cx, cy = (
         both[key] if both[key] is not None else side / 2 for key, side in (("cx", width), ("cy", height))
     )
-    lens = tuple(both[key] or 0.0 for key in ("k1", "k2", "p1", "p2"))
     try:
-        if any(lens):
-            return Camera("OPENCV", width, height, (fx, fy, cx, cy, *lens))
-        return Camera("PINHOLE", width, height, (fx, fy, cx, cy))
+        model, lens = _lens(both)
+        return Camera(model, width, height, (fx, fy, cx, cy, *lens))
     except InputError as error:
         raise InputError(f"{file}: {frame.file_path}: {error}") from None
+
+
+def _lens(given: dict[str, Any]) -> tuple[str, tuple[float, ...]]:
+    """COLMAP's model for nerfstudio's, and its coefficients.
+
+    nerfstudio's radial gain is 1 + k1 r^2 + k2 r^4 + k3 r^6 + k4 r^8, r the angle for fisheyes (nerfstudio,
+    cameras/camera_utils.py). OpenCV's own k4 is in a denominator: only FULL_OPENCV means that one.
+    """
+    model = given["camera_model"] or ""
+    k1, k2, k3, k4, p1, p2 = (given[key] or 0.0 for key in ("k1", "k2", "k3", "k4", "p1", "p2"))
+    k5, k6, sx1, sy1 = (given[key] or 0.0 for key in ("k5", "k6", "sx1", "sy1"))
+    if model == "FULL_OPENCV":
+        return model, (k1, k2, p1, p2, k3, k4, k5, k6)
+    if model in _PERSPECTIVE:
+        if k4 or k5 or k6:
+            raise InputError(
+                f"a {model or 'perspective'} lens with k4 {k4}, k5 {k5}, k6 {k6} cannot be used, only k1 to "
+                "k3; calibrate with fewer coefficients, or write FULL_OPENCV if they are OpenCV's"
+            )
+        if k3:
+            return "FULL_OPENCV", (k1, k2, p1, p2, k3, 0.0, 0.0, 0.0)
+        return ("OPENCV", (k1, k2, p1, p2)) if k1 or k2 or p1 or p2 else ("PINHOLE", ())
+    if model in _FISHEYE:
+        if k5 or k6:
+            raise InputError(
+                f"a {model} lens with k5 {k5}, k6 {k6} cannot be used, only k1 to k4; calibrate with fewer "
+                "coefficients"
+            )
+        if p1 or p2 or sx1 or sy1:
+            return "THIN_PRISM_FISHEYE", (k1, k2, p1, p2, k3, k4, sx1, sy1)
+        return "OPENCV_FISHEYE", (k1, k2, k3, k4)
+    if model == "FOV":
+        return model, (given["omega"] or 0.0,)
+    raise InputError(
+        f"a {model} camera cannot be read from here (only {', '.join(_READ)}); undistort the photographs to "
+        "PINHOLE, or bring a COLMAP model in place of this file"
+    )
 
 
 def _pose(frame: _Frame, data: _Transforms, file: Path) -> Float[np.ndarray, "3 4"]:

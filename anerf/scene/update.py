@@ -1,7 +1,6 @@
 """Adds a later flight to a scene without moving anything that is there."""
 
 import hashlib
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -48,11 +47,7 @@ def update_scene(
     _check_places(old, placed, new)
 
     images, masks = old.root / "images" / batch, old.root / "masks" / batch
-    has_masks = any(placed.survey.photographs[position].mask for position in new)
-    with (
-        new_folder(images) as new_images,
-        new_folder(masks) if has_masks else nullcontext(masks) as new_masks,
-    ):
+    with new_folder(images) as new_images, new_folder(masks) as new_masks:
         frames = take_photographs(
             placed,
             [(position, batch) for position in new],
@@ -63,6 +58,8 @@ def update_scene(
             progress=progress,
         )
         take_truth(survey, frames, old.root, prefix=f"{batch}/")
+    if not any(masks.iterdir()):
+        masks.rmdir()
     # The table is replaced last: until then the new files belong to nobody.
     save_scene(replace(old, frames=(*old.frames, *frames)))
     return load_scene(scene)

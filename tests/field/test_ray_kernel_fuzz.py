@@ -320,6 +320,14 @@ def test_wrong_updates_are_refused():
 LENSES = (
     Camera("PINHOLE", 8, 8, (4.0, 4.0, 4.0, 4.0)),
     Camera("OPENCV", 8, 8, (4.0, 4.0, 4.0, 4.0, -9.0, 1e9, 1e3, -1e3)),
+    Camera("FULL_OPENCV", 8, 8, (4.0, 4.0, 4.0, 4.0, -9.0, 1e9, 1e3, -1e3, 1e300, -1e9, 1e-310, 3.0)),
+    Camera("OPENCV_FISHEYE", 8, 8, (4.0, 4.0, 4.0, 4.0, -9.0, 1e9, 1e30, -1e300)),
+    Camera("THIN_PRISM_FISHEYE", 8, 8, (4.0, 4.0, 4.0, 4.0, -9.0, 1e9, 1e3, -1e3, 1e30, 0.1, 1e5, 1e39)),
+    Camera("RAD_TAN_THIN_PRISM_FISHEYE", 8, 8, (*(4.0,) * 4, *(-9.0, 1e9) * 6)),
+    Camera("FOV", 8, 8, (4.0, 4.0, 4.0, 4.0, -3.14)),
+    Camera("DIVISION", 8, 8, (4.0, 4.0, 4.0, 4.0, -1e30)),
+    Camera("EUCM", 8, 8, (4.0, 4.0, 4.0, 4.0, 1.0, 1e30)),
+    Camera("EQUIRECTANGULAR", 8, 8, (1e-30, 1e30)),
 )
 
 
@@ -327,7 +335,7 @@ LENSES = (
 @given(SEEDS, st.integers(0, 60))
 def test_any_pixels_have_rays(seed, n):
     generator = torch.Generator().manual_seed(seed)
-    camera_of = torch.randint(2, (3,), generator=generator).int()
+    camera_of = torch.randint(len(LENSES), (3,), generator=generator).int()
     pose = torch.randint(3, (n,), generator=generator).int()
     poses, xy = junk(generator, 3, 3, 4), junk(generator, n, 2)
     rays_o, rays_d = cpu_rays.camera_rays(LENSES, camera_of, poses, pose, xy)
@@ -339,7 +347,7 @@ def test_wrong_pixels_are_refused():
     one, poses, xy = torch.zeros(1).int(), torch.eye(4)[None, :3].contiguous(), torch.rand(1, 2)
     for arguments, words in (
         (((), one, poses, one, xy), "camera_of reaches from 0 to 0 where 0 to -1"),
-        ((LENSES, one + 2, poses, one, xy), "camera_of reaches"),
+        ((LENSES, one + len(LENSES), poses, one, xy), "camera_of reaches"),
         ((LENSES, one, poses, one - 1, xy), "pose reaches from -1"),
         ((LENSES, one, poses, one + 1, xy), "pose reaches from 1"),
         ((LENSES, one, poses[:, :, :3], one, xy), "c2w has shape"),

@@ -10,10 +10,10 @@ import torch
 
 from anerf.errors import PartitionError, SceneError
 from anerf.geometry.boxes import Aabb
-from anerf.geometry.cameras import pixel_directions
+from anerf.geometry.cameras import Camera, pixel_directions, seen_positions
 from anerf.geometry.rays import look_at
 from anerf.partition.build import grid_partition, region_box
-from anerf.partition.coverage import region_tiles, scene_tiles
+from anerf.partition.coverage import _tile_grid, region_tiles, scene_tiles, seen_tiles
 from anerf.partition.regions import load_partition, save_partition
 from anerf.partition.routing import in_support
 
@@ -185,3 +185,32 @@ def test_save_keeps_what_the_caller_made(scene):
     assert load_partition(scene, "mine").dims == 3
     table = pq.read_table(scene.root / "partitions/mine/coverage.parquet").to_pydict()
     assert table == {"frame_id": [0], "expert": [0], "pixels": [7]}
+
+
+@pytest.mark.parametrize(
+    "camera",
+    [
+        Camera("PINHOLE", 64, 48, (50.0, 50.0, 32.0, 24.0)),
+        Camera("OPENCV_FISHEYE", 64, 48, (20.0, 20.0, 32.0, 24.0, 0.05, 0.0, 0.0, 0.0)),
+        Camera("EUCM", 64, 48, (28.0, 28.0, 32.0, 24.0, 0.8, 1.0)),  # spreads angles at its edge
+        Camera("EQUIRECTANGULAR", 64, 32, (64.0, 32.0)),
+    ],
+)
+def test_footprint_of_a_tile_holds_its_pixels(camera):
+    grid = _tile_grid(camera, 8)
+    for i, (tile_x, tile_y) in enumerate(zip(grid.tile_x, grid.tile_y, strict=True)):
+        y, x = np.indices((8, 8)) + 0.5 + 8 * np.array([tile_y, tile_x])[:, None, None]
+        xy = torch.from_numpy(np.stack((x.ravel(), y.ravel()), axis=1))
+        apart = np.linalg.norm(pixel_directions(camera, xy).numpy() - grid.directions[i], axis=1)
+        if seen_positions(camera, xy.round()).all():
+            assert apart.max() < grid.footprint[i]
+
+
+def test_tiles_where_the_lens_has_no_picture_are_left_out(scene):
+    # Folds back 20.4 pixels from the middle.
+    camera = Camera("SIMPLE_RADIAL", 64, 48, (37.5, 32.0, 24.0, -0.5))
+    wide = replace(scene, frames=(replace(scene.frames[5], camera=camera),))
+    seen = next(iter(seen_tiles(wide, grid_partition(wide, 1, 1, 1.0), ["train"], 1.0)))
+    middle = np.stack((seen.tile_x, seen.tile_y), axis=1) * 8 + 4
+    assert len(seen.tile_x) > 10
+    assert (np.linalg.norm(middle - (32, 24), axis=1) < 20.42).all()

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from anerf.geometry.boxes import Aabb, intersect_aabb
-from anerf.geometry.cameras import Camera
+from anerf.geometry.camera_models import PARAMETER_NAMES
+from anerf.geometry.cameras import Camera, pixel_directions, project, seen_positions
 from anerf.geometry.rays import look_at, rays_from_pixels
 from anerf.render import cpu_rays, torch_rays
 from anerf.render.density_grid import DensityGrid
@@ -331,6 +332,54 @@ def test_camera_rays_are_those_of_geometry(kernel_variant):
         _, expected = rays_from_pixels(CAMERAS[number], poses[i].double(), xy[mine].double())
         assert (rays_d[mine] - expected).abs().max() < 1e-6
     assert rays_d.norm(dim=1).tolist() == pytest.approx([1.0] * 3000, abs=1e-6)
+
+
+@pytest.mark.parametrize("model", sorted(PARAMETER_NAMES))
+def test_rays_of_every_lens_are_those_of_geometry(kernel_variant, lens_cameras, model):
+    """Within a thousandth of a pixel, in the whole picture."""
+    camera, identity = lens_cameras[model], torch.eye(4)[None, :3].contiguous()
+    generator = torch.Generator().manual_seed(11)
+    size = torch.tensor([4000.0, 3000.0])
+    corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    xy = torch.cat((torch.rand(4000, 2, generator=generator), corners)) * size
+    one = torch.zeros(1, dtype=torch.int32)
+    _, rays_d = cpu_rays.camera_rays([camera], one, identity, one.expand(len(xy)), xy)
+    expected = pixel_directions(camera, xy.double())
+    assert (rays_d - expected).norm(dim=1).max() * max(camera.fx, camera.fy) < 1e-3
+    assert rays_d.norm(dim=1).tolist() == pytest.approx([1.0] * len(xy), abs=1e-6)
+
+
+def test_rays_where_the_lens_has_no_picture_are_finite(lens_cameras):
+    xy = (torch.rand(3000, 2, generator=torch.Generator().manual_seed(12)) - 0.5) * 1e5
+    one, identity = torch.zeros(1, dtype=torch.int32), torch.eye(4)[None, :3].contiguous()
+    for camera in lens_cameras.values():
+        _, rays_d = cpu_rays.camera_rays([camera], one, identity, one.expand(len(xy)), xy)
+        seen = seen_positions(camera, xy.double())
+        assert torch.isfinite(rays_d).all()
+        # Far outside of a picture only angles are asked for, not its pixels.
+        apart = (rays_d - pixel_directions(camera, xy.double())).norm(dim=1)
+        assert (apart[seen] < 1e-3).float().mean() > 0.995 if seen.any() else True
+
+
+@pytest.mark.parametrize(
+    ("model", "lens"),
+    [
+        ("RADIAL", (-0.42, 0.06)),  # folds back inside the picture
+        ("FULL_OPENCV", (-0.3, 0.1, 2e-3, 1e-3, 0.0, 0.5, -0.2, 0.02)),  # Newton's method alone fails
+        ("FULL_OPENCV", (0.0, 0.25, 0.0, 0.0, -0.25, 0.0, -0.2346, 0.0)),  # or goes round in circles
+    ],
+)
+def test_rays_of_lenses_that_bend_hard(model, lens):
+    focal = (150.0, 150.0) if model == "FULL_OPENCV" else (150.0,)
+    camera = Camera(model, 640, 480, (*focal, 300.0, 220.0, *lens))
+    size = torch.tensor([640.0, 480.0])
+    xy = torch.rand(20000, 2, generator=torch.Generator().manual_seed(13)) * size
+    xy = xy[seen_positions(camera, xy.double())]
+    one, identity = torch.zeros(1, dtype=torch.int32), torch.eye(4)[None, :3].contiguous()
+    _, rays_d = cpu_rays.camera_rays([camera], one, identity, one.expand(len(xy)), xy)
+    back, seen = project(camera, rays_d.double())
+    assert seen.float().mean() > 0.999
+    assert ((back - xy).norm(dim=1)[seen] < 1e-3).all()
 
 
 def test_a_camera_ray_by_hand():

@@ -261,6 +261,8 @@ BROKEN: dict[str, tuple[str, Damage, str, str]] = {
     "NaN as focal length": ("transforms", _transforms(lambda d: d.update(fl_x=float("nan"))), "transforms.json", "images/000.jpg: .*finite .*; correct"),
     "negative focal length": ("transforms", _transforms(lambda d: d.update(fl_x=-40)), "transforms.json", "images/000.jpg: .*must be positive; correct"),
     "unknown lens here": ("transforms", _transforms(lambda d: d.update(camera_model="EQUIRECTANGULAR")), "transforms.json", "EQUIRECTANGULAR.*; "),
+    "fourth radial term": ("transforms", _transforms(lambda d: d.update(camera_model="OPENCV", k4=0.1)), "transforms.json", "k4 0.1.*; "),
+    "lens that folds back": ("transforms", _transforms(lambda d: d.update(k1=-9.0)), "000.jpg", "explains only .*; calibrate it again"),
     "nowhere": ("transforms", _transforms(lambda d: d.pop("enu_reference") and None), "survey", "not in ECEF .*; .*--enu-ref"),
     "NaN as reference": ("transforms", _transforms(lambda d: d["enu_reference"].update(latitude_deg=float("nan"))), "transforms.json", "no place on Earth; give"),
     "odd split": ("transforms", _frame(0, split="../x"), "transforms.json", "is in the split '../x'; use"),

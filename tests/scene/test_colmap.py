@@ -2,6 +2,7 @@
 
 import struct
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from anerf.errors import InputError
+from anerf.geometry.camera_models import CAMERA_MODELS
 from anerf.geometry.cameras import Camera
 from anerf.geometry.rays import look_at
 from anerf.scene.colmap import FILES, ColmapImage, ColmapModel, read_colmap, write_colmap
@@ -58,6 +60,17 @@ def test_round_trip(folder):
         np.testing.assert_allclose(new.c2w[:, 3], old.c2w[:, 3], atol=1e-8)
         np.testing.assert_array_equal(new.observed_xy, old.observed_xy)
         np.testing.assert_array_equal(new.observed_point, old.observed_point)
+
+
+def test_every_camera_model_there_and_back(tmp_path, lens_cameras):
+    cameras = dict(enumerate(lens_cameras.values(), start=1))
+    assert len(cameras) == len(CAMERA_MODELS)
+    write_colmap(tmp_path / "model", replace(small_model(), cameras=cameras))
+    assert read_colmap(tmp_path / "model").cameras == cameras
+    pycolmap = pytest.importorskip("pycolmap")
+    theirs = pycolmap.Reconstruction(str(tmp_path / "model")).cameras
+    found = {number: (camera.model_name, tuple(camera.params)) for number, camera in theirs.items()}
+    assert found == {number: (camera.model, camera.params) for number, camera in cameras.items()}
 
 
 def test_pycolmap_reads_what_we_write(folder):

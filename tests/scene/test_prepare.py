@@ -10,8 +10,11 @@ import pytest
 from PIL import Image
 
 from anerf.errors import InputError, SceneError
+from anerf.geometry.cameras import Camera
 from anerf.geometry.geodesy import GeodeticReference, ecef_to_enu, enu_to_ecef
+from anerf.geometry.rays import look_at
 from anerf.scene.colmap import ColmapModel, read_colmap, write_colmap
+from anerf.scene.extent import box_of_views
 from anerf.scene.placing import Placing
 from anerf.scene.prepare import prepare_scene
 from anerf.scene.scene import Scene, load_scene
@@ -124,6 +127,15 @@ def test_box_from_views_where_there_are_no_points(survey, tmp_path):
     # 85 m above the ground, 24 px / 40 px sideways: about 51 m beyond the outermost cameras at -50 and 50 m
     assert scene.aabb.lo[0] == pytest.approx(-101, abs=3)
     assert scene.aabb.hi[0] == pytest.approx(101, abs=3)
+
+
+def test_box_from_a_panorama_is_all_around():
+    # All corners of a panorama look straight up or down: only its inside sees the ground.
+    camera = Camera("EQUIRECTANGULAR", 64, 32, (64.0, 32.0))
+    pose = look_at((10.0, 20.0, 50.0), (20.0, 20.0, 50.0))
+    box = box_of_views([camera], pose[None], (0.0, 30.0))
+    np.testing.assert_allclose(box.lo[:2], (10 - 100, 20 - 100), atol=8)
+    np.testing.assert_allclose(box.hi[:2], (10 + 100, 20 + 100), atol=8)
 
 
 def test_local_metres_need_a_place_on_earth(survey, tmp_path):

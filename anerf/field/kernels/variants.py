@@ -4,7 +4,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-KERNELS_ABI = 3
+KERNELS_ABI = 4
 """What `anerf_kernels_abi()` of a library that fits this code returns: see version.cpp."""
 
 LIB_DIR = Path(__file__).parent / "lib"
