@@ -11,7 +11,7 @@ from anerf.errors import InputError, SceneError
 from anerf.geometry.boxes import Aabb
 from anerf.scene.extent import box_of_points, box_of_views
 from anerf.scene.folder import new_folder
-from anerf.scene.georeference import georeference
+from anerf.scene.georeference import Georeference, georeference
 from anerf.scene.intake import SurveyKind, read_survey, take_photographs
 from anerf.scene.placing import AS_THE_SURVEY_SAYS, PlacedSurvey, Placing, place_survey
 from anerf.scene.reprojection import reprojection_error_px
@@ -79,8 +79,8 @@ def prepare_scene(
     return load_scene(out)
 
 
-def report_georeference(placed: PlacedSurvey, *, check: bool) -> None:
-    """Logs what poses and GPS say about each other; InputError beyond the limits if `check`."""
+def report_georeference(placed: PlacedSurvey, *, check: bool) -> Georeference:
+    """What poses and GPS say about each other, and into the log; InputError beyond the limits if `check`."""
     photographs = placed.survey.photographs
     order = sorted(range(len(photographs)), key=lambda position: photographs[position].name)
     found = georeference(
@@ -95,6 +95,7 @@ def report_georeference(placed: PlacedSurvey, *, check: bool) -> None:
         log.log(logging.INFO if finding.level == "note" else logging.WARNING, "%s", finding.text)
     if check:
         found.check(str(placed.survey.root))
+    return found
 
 
 def _check_target(survey: Path, out: Path, overwrite: bool) -> None:
