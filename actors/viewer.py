@@ -11,11 +11,14 @@ import ray
 
 from anerf import logs
 from anerf.checkpoint.load import load_scene_model
+from anerf.checkpoint.manifest import read_manifest
+from anerf.checkpoint.resolve import resolve_checkpoint
 from anerf.errors import JobCancelled, JobError, StackError
 from anerf.field.threads import use_threads
 from anerf.jobs.folder import read_accepted_job
 from anerf.jobs.spec import ViewJob
 from anerf.viewer.scene_viewer import SceneViewer
+from anerf.viewer.surroundings import surroundings_of
 
 MOST_SAMPLES = 256
 _log = logging.getLogger(__name__)
@@ -46,10 +49,13 @@ class ViewerActor:
         if not isinstance(job, ViewJob) or job.checkpoint_path is None:
             raise JobError(f"a {job.op} job has no view: it is run by the coordinator")
         use_threads((os.cpu_count() or 1) // 2)
-        model = load_scene_model(job.checkpoint_path, job.prefix).sampled(job.sampler, job.march_step_m)
+        uri = resolve_checkpoint(job.checkpoint_path, job.prefix)
+        model = load_scene_model(uri).sampled(job.sampler, job.march_step_m)
+        surroundings = surroundings_of(read_manifest(uri).scene)
         samples = min(job.ray_samples, MOST_SAMPLES)
         try:
-            self._viewer = SceneViewer(model, f"anerf: {model.scene_name}", job.host, job.port, samples)
+            title = f"anerf: {model.scene_name}"
+            self._viewer = SceneViewer(model, title, job.host, job.port, samples, surroundings)
         except OSError as error:
             raise StackError(
                 f"The viewer cannot listen on {job.host}:{job.port} ({error}): choose another host or port."

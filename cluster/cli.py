@@ -37,6 +37,9 @@ COMMANDS = MappingProxyType(
         "prepare": Command("anerf.cli.prepare", "prepare", "turn a survey into a scene"),
         "update": Command("anerf.cli.update", "update", "add a later flight to a scene"),
         "partition": Command("anerf.cli.partition", "partition", "divide a scene among experts"),
+        "inspect": Command(
+            "anerf.cli.inspect", "inspect", "show where a scene's cameras, experts and GPS are"
+        ),
         "doctor": Command(
             "anerf.cli.doctor", "doctor", "tell which field backends work here, and what the others lack"
         ),

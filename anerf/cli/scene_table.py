@@ -4,6 +4,7 @@ import json
 import sys
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from anerf.scene.scene import Scene
@@ -17,9 +18,9 @@ def show_scene(scene: Scene, *, as_json: bool) -> None:
     lo, hi, size = scene.aabb.lo, scene.aabb.hi, scene.aabb.size
     splits = ", ".join(f"{split} {len(scene.frames_of(split))}" for split in scene.splits())
     place = scene.reference
-    table = Table(title=f"scene {scene.name}", show_header=False, title_justify="left")
-    table.add_row("folder", str(scene.root))
-    table.add_row("photographs", f"{len(scene.frames)} ({splits})")
+    table = Table(title=escape(f"scene {scene.name}"), show_header=False, title_justify="left")
+    table.add_row("folder", escape(str(scene.root)))
+    table.add_row("photographs", escape(f"{len(scene.frames)} ({splits})"))
     table.add_row(
         "reference",
         f"{place.latitude_deg:.7f}, {place.longitude_deg:.7f}, {place.height_m:.2f} m ({scene.crs})",
@@ -33,7 +34,7 @@ def show_scene(scene: Scene, *, as_json: bool) -> None:
         table.add_row(
             "sparse points", f"{through:.2f} px off through these cameras, {stated:.2f} px by the model"
         )
-    table.add_row("made by", scene.made_by)
+    table.add_row("made by", escape(scene.made_by))
     Console().print(table)
 
 

@@ -168,7 +168,7 @@ def _on_the_map(
     """Scale and turn between cameras and GPS, seen from above."""
     flat = cameras * (1.0, 1.0, 0.0)
     try:
-        fit = robust_similarity(flat, flat + off * (1.0, 1.0, 0.0) * np.isfinite(off))
+        fit = robust_similarity(flat, flat + np.column_stack((off[:, :2], np.zeros(len(off)))))
     except InputError:
         return (
             None,
@@ -247,21 +247,10 @@ def _height_findings(
     level_m = float(np.ptp(np.percentile(cameras_m, (5, 95))))
     what = f"the GPS heights drift: they {course} while the cameras keep within {level_m:.0f} m of one level"
     if aligned:
-        return [
-            *findings,
-            Finding(
-                "stop", f"{what}, and the scene was tilted to fit them; align it with --height-prior median"
-            ),
-        ]
-    return [
-        *findings,
-        Finding(
-            "warning",
-            f"{what}; nothing is taken from them here, and a model aligned to them would be tilted: "
-            "align to GPS with "
-            "--height-prior median",
-        ),
-    ]  # fmt: skip
+        remedy = "and the scene was tilted to fit them; align it with --height-prior median"
+        return [*findings, Finding("stop", f"{what}, {remedy}")]
+    remedy = "a model aligned to them is tilted, so align with --height-prior median"
+    return [*findings, Finding("warning", f"{what}; {remedy}")]
 
 
 def _tilt(points_xyz: Float[np.ndarray, "p 3"]) -> tuple[float, float] | None:

@@ -8,6 +8,8 @@ import viser
 
 from anerf.products.colormap import VIRIDIS, Range
 from anerf.products.layers import Layer
+from anerf.viewer.scene_nodes import Part, split_words
+from anerf.viewer.surroundings import Surroundings
 
 ALL_EXPERTS = "all"
 _LAYERS: dict[str, Layer] = {"colour": "rgb", "depth": "depth", "opacity": "opacity"}
@@ -26,10 +28,16 @@ class Choices:
 
 
 class Panel:
-    """Layer, expert, flight, quality, boxes and camera buttons; status and depth legend below."""
+    """Layer, expert, flight, quality, scene and camera buttons; status and depth legend below."""
 
     def __init__(
-        self, gui: viser.GuiApi, title: str, experts: tuple[str, ...], flights: tuple[str, ...], samples: int
+        self,
+        gui: viser.GuiApi,
+        title: str,
+        experts: tuple[str, ...],
+        flights: tuple[str, ...],
+        samples: int,
+        surroundings: Surroundings,
     ) -> None:
         gui.configure_theme(control_layout="collapsible", show_logo=False, show_share_button=False)
         gui.set_panel_label(title)
@@ -59,7 +67,7 @@ class Panel:
             initial_value=512,
             hint="Pixels of the finished picture",
         )
-        self._boxes = gui.add_checkbox("Experts' boxes", False)
+        self._parts = _scene_folder(gui, surroundings)
         self._look = gui.add_button_group("Look", ("oblique", "from above"))
         self._status = gui.add_markdown("")
         self._legend = gui.add_image(_legend_picture(), label="Depth", format="png", visible=False)
@@ -83,9 +91,10 @@ class Panel:
             if control is not None:
                 control.on_update(lambda _: changed())
 
-    def on_boxes(self, show: Callable[[bool], None]) -> None:
-        """Call `show` when the boxes are switched on or off."""
-        self._boxes.on_update(lambda _: show(self._boxes.value))
+    def on_part(self, show: Callable[[Part, bool], None]) -> None:
+        """Call `show` when a part of the scene is switched on or off."""
+        for part, box in self._parts.items():
+            box.on_update(lambda _, part=part, box=box: show(part, box.value))
 
     def on_look(self, look: Callable[[str], None]) -> None:
         """Call `look` with "oblique" or "from above" when one of the buttons is pressed."""
@@ -97,6 +106,26 @@ class Panel:
         self._legend.visible = self._legend_text.visible = range_m is not None
         if range_m is not None:
             self._legend_text.content = f"{range_m[0]:.1f} m to {range_m[1]:.1f} m along the ray"
+
+
+def _scene_folder(gui: viser.GuiApi, surroundings: Surroundings) -> dict[Part, viser.GuiCheckboxHandle]:
+    """Checkboxes for what the scene's files say; what is not there cannot be switched on."""
+    here = bool(surroundings.frames)
+    cameras = f"Cameras: {split_words(surroundings.splits)}"
+    with gui.add_folder("Scene"):
+        parts: dict[Part, viser.GuiCheckboxHandle] = {
+            "experts": gui.add_checkbox(
+                "Experts' boxes", False, hint="What each expert's rays meet, and the scene's box"
+            ),
+            "cameras": gui.add_checkbox(
+                "Cameras", False, disabled=not here, hint="Where photographs were taken"
+            ),
+            "points": gui.add_checkbox(
+                "Points", False, disabled=not len(surroundings.points_xyz), hint="The survey's sparse points"
+            ),
+        }
+        gui.add_markdown(cameras if surroundings.missing is None else surroundings.missing)
+    return parts
 
 
 def _legend_picture() -> np.ndarray:

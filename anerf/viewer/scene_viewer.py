@@ -16,13 +16,14 @@ from anerf.products.colormap import depth_range_m
 from anerf.products.layers import layer_picture
 from anerf.render.picture import Picture, render_picture
 from anerf.render.scene_model import SceneModel
-from anerf.viewer.camera import ViewFrame, box_edges, map_pose, oblique_pose
+from anerf.viewer.camera import ViewFrame, map_pose, oblique_pose
 from anerf.viewer.panel import Choices, Panel
+from anerf.viewer.scene_nodes import SceneNodes
+from anerf.viewer.surroundings import Surroundings
 from anerf.viewer.worker import LatestWinsWorker
 
 FOV_Y_DEG = 60.0
 COARSE_SAMPLES = 8
-_LINE_COLOR = (255, 170, 40)
 _SEEN_AS_PHONE_ASPECT, _SEEN_AS_WALL_ASPECT = 0.3, 4.0
 _log = logging.getLogger(__name__)
 
@@ -42,10 +43,16 @@ class View:
 
 
 class SceneViewer:
-    """Serves `model` at `host`:`port` until `stop`; a taken port gives way to the next free one."""
+    """Serves `model` at `host`:`port` until `stop`; a taken port gives way to the next free one.
 
-    def __init__(self, model: SceneModel, title: str, host: str, port: int, samples: int) -> None:
+    `surroundings` are what can be shown over the picture beside the experts' boxes.
+    """
+
+    def __init__(
+        self, model: SceneModel, title: str, host: str, port: int, samples: int, surroundings: Surroundings
+    ) -> None:
         self._model, self._title, self._samples = model, title, samples
+        self._surroundings = surroundings
         self._frame = ViewFrame(model.origin, model.scale)
         self._clients: dict[int, _Client] = {}
         self._server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
@@ -71,7 +78,7 @@ class SceneViewer:
 
     def _welcome(self, handle: viser.ClientHandle) -> None:
         self._clients[handle.client_id] = _Client(
-            handle, self._model, self._frame, self._title, self._samples
+            handle, self._model, self._frame, self._title, self._samples, self._surroundings
         )
 
     def _leave(self, handle: viser.ClientHandle) -> None:
@@ -84,16 +91,25 @@ class _Client:
     """One browser: its panel, its camera, its worker."""
 
     def __init__(
-        self, handle: viser.ClientHandle, model: SceneModel, frame: ViewFrame, title: str, samples: int
+        self,
+        handle: viser.ClientHandle,
+        model: SceneModel,
+        frame: ViewFrame,
+        title: str,
+        samples: int,
+        surroundings: Surroundings,
     ) -> None:
         self._handle, self._model, self._frame = handle, model, frame
-        self._panel = Panel(handle.gui, title, model.experts, model.flights, samples)
-        self._boxes = self._add_boxes()
+        self._panel = Panel(handle.gui, title, model.experts, model.flights, samples, surroundings)
+        boxes = [self._in_metres(expert.box) for expert in model.models]
+        self._nodes = SceneNodes(
+            handle.scene, frame, model.aabb, boxes, model.partition_centroids, surroundings
+        )
         self._worker: LatestWinsWorker[View, Picture] = LatestWinsWorker(
             self._render, self._show, self._tell, lambda view: view.choices.width_px
         )
         self._panel.on_change(self._want)
-        self._panel.on_boxes(self._show_boxes)
+        self._panel.on_part(self._nodes.show)
         self._panel.on_look(self._look)
         handle.camera.on_update(lambda _: self._want())
         self._want()
@@ -140,19 +156,9 @@ class _Client:
         _log.warning("a client's picture failed: %s", text)
         self._handle.add_notification("No picture", text, color="red", auto_close_seconds=20.0)
 
-    def _add_boxes(self) -> viser.LineSegmentsHandle:
-        boxes = [self._model.aabb, *(self._in_metres(expert.box) for expert in self._model.models)]
-        edges = np.concatenate([self._frame.point(box_edges(box)) for box in boxes]).astype(np.float32)
-        return self._handle.scene.add_line_segments(
-            "/boxes", edges, _LINE_COLOR, thickness=2.0, thickness_units="screen", visible=False
-        )
-
     def _in_metres(self, box: Aabb) -> Aabb:
         lo, hi = (np.array(c) * self._frame.scale + np.array(self._frame.origin) for c in (box.lo, box.hi))
         return Aabb(_triple(lo), _triple(hi))
-
-    def _show_boxes(self, visible: bool) -> None:
-        self._boxes.visible = visible
 
     def _look(self, which: str) -> None:
         box = self._model.aabb
