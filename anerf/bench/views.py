@@ -11,8 +11,8 @@ from anerf.geometry.cameras import Camera
 from anerf.geometry.rays import look_at
 from anerf.learn.rays import flight_of
 from anerf.render.scene_model import SceneModel
+from anerf.scene.decode import decode_frame
 from anerf.scene.frames import Frame
-from anerf.scene.pixels import decode_frame
 from anerf.scene.scene import Scene
 
 FOV_Y_DEG = 50.0

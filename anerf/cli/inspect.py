@@ -100,10 +100,12 @@ def _show_partition(console: Console, seen: Inspection, coverage: PartitionCover
     splits = [split for split in seen.scene.splits() if split not in coverage.later]
     for split in splits:
         table.add_column(Text(split), justify="right")
-    table.add_column("share of train", justify="right")
+    table.add_column("own part of train", justify="right")
+    table.add_column("learned part", justify="right")
     for i, expert in enumerate(coverage.experts):
         cells = [seen_words(expert.by_split[split]) for split in splits]
-        table.add_row(str(i), *cells, "" if expert.share is None else f"{100 * expert.share:.1f} %")
+        parts = ("" if part is None else f"{100 * part:.1f} %" for part in (expert.own_share, expert.share))
+        table.add_row(str(i), *cells, *parts)
     console.print()
     console.print(table)
     for note in (COVERAGE_COLUMNS, *coverage_notes(coverage)):

@@ -68,15 +68,17 @@ class RaySource:
         self._pixels = pixels
         self._color_space = color_space
         self._tile_px = tiles.tile
-        self.frame = torch.from_numpy(np.asarray(tiles.frame_index, dtype=np.int64))
-        self.tile_xy = torch.from_numpy(np.stack([tiles.tile_x, tiles.tile_y], axis=1).astype(np.int64))
-        self.surface_xy = torch.from_numpy(np.asarray(tiles.surface_xy, dtype=np.float64))
+        # 16 bytes a tile: large surveys have many millions.
+        self.frame = torch.from_numpy(np.asarray(tiles.frame_index, dtype=np.int32))
+        self.tile_xy = torch.from_numpy(np.stack([tiles.tile_x, tiles.tile_y], axis=1).astype(np.int16))
+        self.surface_xy = torch.from_numpy(np.asarray(tiles.surface_xy, dtype=np.float32))
         frames = scene.frames
         self._c2w = torch.stack([torch.from_numpy(c2w_learning(scene, f)) for f in frames])
         self._size = torch.tensor([pixels.size(i) for i in range(len(frames))], dtype=torch.int64)
         cameras = [pixels.camera(i) for i in range(len(frames))]
-        self._cameras = list(dict.fromkeys(cameras))
-        self._camera_of = torch.tensor([self._cameras.index(camera) for camera in cameras], dtype=torch.int32)
+        number_of = {camera: i for i, camera in enumerate(dict.fromkeys(cameras))}
+        self._cameras = list(number_of)
+        self._camera_of = torch.tensor([number_of[camera] for camera in cameras], dtype=torch.int32)
         codes = {flight: flight_code(i) for i, flight in enumerate(flights)}
         unknown = {flight_of(frames[i].split) for i in self.frame.unique().tolist()} - set(codes)
         if unknown:
@@ -104,9 +106,9 @@ class RaySource:
 
     def through(self, tile: Int[Tensor, " n"], generator: torch.Generator) -> RayBatch:
         """A ray through a random pixel of each of these tiles."""
-        n, frame = len(tile), self.frame[tile]
+        n, frame = len(tile), self.frame[tile].long()
         inside = torch.randint(self._tile_px, (n, 2), generator=generator)
-        xy = torch.minimum(self.tile_xy[tile] * self._tile_px + inside, self._size[frame] - 1)
+        xy = torch.minimum(self.tile_xy[tile].long() * self._tile_px + inside, self._size[frame] - 1)
         return self.at_pixels(frame, xy, tile)
 
     def at_pixels(

@@ -1,13 +1,13 @@
 """A partition: which expert is responsible where, as files below `<scene>/partitions/<name>/`."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int32, Int64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from anerf.errors import PartitionError
@@ -38,6 +38,18 @@ class Partition:
     def n_experts(self) -> int:
         """Number of regions."""
         return len(self.centroids)
+
+
+@dataclass(frozen=True, eq=False)
+class Coverage:
+    """What the experts see of each photograph: a row for each pair of which there is something to tell."""
+
+    frame_id: Int32[np.ndarray, " r"]
+    expert: Int32[np.ndarray, " r"]
+    pixels: Int64[np.ndarray, " r"]
+    """Whose surface may be in the expert's region with its margin: what it learns from."""
+    own_pixels: Int64[np.ndarray, " r"]
+    """Whose surface is nearest to the expert's centroid: each pixel is one expert's own."""
 
 
 class _PartitionFile(BaseModel):
@@ -97,18 +109,34 @@ def load_partition(scene: Scene, name: str) -> Partition:
     return Partition(data.name, np.array(data.centroids_m), data.dims, data.margin, boxes, data.how)
 
 
+def check_free(scene: Scene, name: str) -> None:
+    """PartitionError where the scene has a partition of that name."""
+    if (scene.root / "partitions" / check_name(name)).exists():
+        raise PartitionError(
+            f"scene {scene.root} has a partition {name} already; give another --name or --overwrite"
+        )
+
+
+def load_coverage(scene: Scene, name: str) -> Coverage:
+    """Reads what the experts of a partition see; PartitionError where that cannot be read."""
+    file = scene.root / "partitions" / check_name(name) / COVERAGE_FILE
+    try:
+        table = pq.read_table(file, columns=[field.name for field in fields(Coverage)])
+    except (pa.ArrowException, OSError) as error:
+        raise PartitionError(f"{file} cannot be read ({error}); make it again with anerf partition") from None
+    return Coverage(*(column.to_numpy() for column in table.columns))
+
+
 def save_partition(
-    scene: Scene, partition: Partition, pixels: Int[np.ndarray, "f e"], *, overwrite: bool = False
+    scene: Scene, partition: Partition, coverage: Coverage, *, overwrite: bool = False
 ) -> None:
-    """Writes partition and coverage: `pixels` of each of the scene's frames that each expert sees.
+    """Writes partition and coverage.
 
     PartitionError if the name is taken, unless `overwrite`.
     """
+    if not overwrite:
+        check_free(scene, partition.name)
     folder = scene.root / "partitions" / check_name(partition.name)
-    if folder.exists() and not overwrite:
-        raise PartitionError(
-            f"scene {scene.root} has a partition {partition.name} already; give another --name or --overwrite"
-        )
     data = _PartitionFile(
         version=1,
         name=partition.name,
@@ -118,9 +146,7 @@ def save_partition(
         boxes_m=[{"lo": list(box.lo), "hi": list(box.hi)} for box in partition.boxes],
         how=partition.how,
     )
-    frame, expert = np.nonzero(pixels)
-    ids = np.array([frame.id for frame in scene.frames], dtype=np.int32)
-    columns = {"frame_id": ids[frame], "expert": expert.astype(np.int32), "pixels": pixels[frame, expert]}
+    table = pa.table({field.name: getattr(coverage, field.name) for field in fields(Coverage)})
     with new_folder(folder) as partial:
-        pq.write_table(pa.table(columns), partial / COVERAGE_FILE)
+        pq.write_table(table, partial / COVERAGE_FILE)
         (partial / PARTITION_FILE).write_text(data.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -5,15 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from anerf.errors import PartitionError
-from anerf.partition.regions import COVERAGE_FILE, Partition, load_partition
+from anerf.partition.regions import Partition, load_coverage, load_partition
 from anerf.scene.scene import Scene
 
 LEARNED_SPLIT = "train"
-_COLUMNS = ("frame_id", "expert", "pixels")
 
 
 @dataclass(frozen=True)
@@ -26,10 +23,13 @@ class Seen:
 
 @dataclass(frozen=True)
 class ExpertCoverage:
-    """What one expert sees of each split; `share` is its part of all that the experts see of `train`."""
+    """What one expert sees of each split, with the partition's margin."""
 
     by_split: Mapping[str, Seen]
     share: float | None
+    """Its part of all that the experts see of `train`."""
+    own_share: float | None
+    """Its part of the pixels of `train`, each counted for the nearest expert alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +49,8 @@ class PartitionCoverage:
 def partition_coverage(scene: Scene, name: str) -> PartitionCoverage:
     """Reads a partition and its coverage; PartitionError says what is missing or wrong."""
     partition = load_partition(scene, name)
-    ids, experts, pixels = _read(scene, partition)
+    coverage = load_coverage(scene, name)
+    ids, experts, pixels = coverage.frame_id, coverage.expert, coverage.pixels
     split_of = {frame.id: frame.split for frame in scene.frames}
     strangers = set(ids.tolist()) - set(split_of)
     if strangers or (len(experts) and not 0 <= experts.min() <= experts.max() < partition.n_experts):
@@ -64,6 +65,8 @@ def partition_coverage(scene: Scene, name: str) -> PartitionCoverage:
         sums[expert][split_of[frame]] += count
     learned = np.array([of_expert[LEARNED_SPLIT] for of_expert in sums], dtype=np.float64)
     total = learned.sum()
+    of_train = np.isin(ids, [frame.id for frame in scene.frames if frame.split == LEARNED_SPLIT])
+    own = np.bincount(experts[of_train], coverage.own_pixels[of_train], partition.n_experts)
     seen_ids = set(ids.tolist())
     unseen = Counter(frame.split for frame in scene.frames if frame.id not in seen_ids)
     later = tuple(split for split in scene.splits() if unseen[split] == len(scene.frames_of(split)))
@@ -73,6 +76,7 @@ def partition_coverage(scene: Scene, name: str) -> PartitionCoverage:
             ExpertCoverage(
                 {split: Seen(counts[i][split], sums[i][split]) for split in scene.splits()},
                 float(learned[i] / total) if total else None,
+                float(own[i] / own.sum()) if own.any() else None,
             )
             for i in range(partition.n_experts)
         ),
@@ -80,20 +84,3 @@ def partition_coverage(scene: Scene, name: str) -> PartitionCoverage:
         {split: unseen[split] for split in scene.splits() if unseen[split] and split not in later},
         later,
     )
-
-
-def _read(scene: Scene, partition: Partition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    file = scene.root / "partitions" / partition.name / COVERAGE_FILE
-    try:
-        table = pq.read_table(file, columns=list(_COLUMNS))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise PartitionError(
-            f"{file} cannot be read ({error}); make the partition again with anerf partition --overwrite"
-        ) from None
-    if table.schema.names != list(_COLUMNS):
-        raise PartitionError(
-            f"{file} has not the columns {', '.join(_COLUMNS)}; make the partition again with anerf "
-            "partition --overwrite"
-        )
-    ids, experts, pixels = (column.to_numpy() for column in table.columns)
-    return ids, experts, pixels

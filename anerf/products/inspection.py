@@ -286,6 +286,7 @@ def _partition_json(coverage: PartitionCoverage) -> dict[str, Any]:
                 "centroid_m": partition.centroids[i].tolist(),
                 "aabb_m": partition.boxes[i].to_json(),
                 "share": expert.share,
+                "own_share": expert.own_share,
                 "splits": {
                     split: {"photographs": seen.photographs, "pixels": seen.pixels}
                     for split, seen in expert.by_split.items()

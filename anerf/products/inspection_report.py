@@ -199,11 +199,12 @@ def _partition(inspection: Inspection, frame: MapFrame, coverage: PartitionCover
             "\u2013" if split in coverage.later else seen_words(expert.by_split[split]) for split in splits
         ]
         box = " x ".join(f"{side:.0f}" for side in partition.boxes[i].size)
-        shares = ["\u2013", ""]
+        shares = ["\u2013", "\u2013", ""]
         if expert.share is not None:
-            shares = [f"{100 * expert.share:.1f} %", _bar(i, expert.share / highest)]
+            own = "\u2013" if expert.own_share is None else f"{100 * expert.own_share:.1f} %"
+            shares = [own, f"{100 * expert.share:.1f} %", _bar(i, expert.share / highest)]
         rows.append([f'<b class="e{i % N_EXPERT_COLORS}">{i}</b>', box, *seen, *shares])
-    head = ["expert", "box, m", *splits, "share of train", ""]
+    head = ["expert", "box, m", *splits, "own part of train", "learned part", ""]
     where = "on the map" if partition.dims == 2 else "in space (boxes from above)"
     notes = "".join(f"<li>{text(note)}</li>" for note in (COVERAGE_COLUMNS, *coverage_notes(coverage)))
     return (

@@ -36,7 +36,7 @@ def test_it_tells_on_the_terminal_and_writes_a_page(tiny_scene: Scene, tmp_path:
     shown = " ".join(capsys.readouterr().out.split())
     assert "survey: 16 photographs, captured" in shown
     assert "after: 8 photographs" in shown
-    assert "partition g22: grid 2 x 2, margin 1.1" in shown
+    assert "partition g22: grid 2 x 2" in shown
     assert "The photographs of after came after this partition was made" in shown
     page = (tmp_path / "sub" / "tiny.html").read_text()
     assert page.startswith("<!DOCTYPE html>")

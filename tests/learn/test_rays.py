@@ -186,7 +186,7 @@ def test_tasks_keep_support_and_query_photographs_apart(cell_dim, train_rays):
         assert query
         assert not support & query
         xy = train_rays.surface_xy[torch.cat([task.support, task.query])]
-        assert (xy.amax(0) - xy.amin(0) <= extent / cell_dim + 1e-9).all()
+        assert (xy.amax(0) - xy.amin(0) <= extent / cell_dim + 1e-4).all()
         drawn.add(frozenset(support | query))
     assert len(cells) <= cell_dim**2
     assert len(drawn) > 1 or cell_dim == 1

@@ -14,7 +14,7 @@ from anerf.geometry.cameras import Camera, pixel_directions, seen_positions
 from anerf.geometry.rays import look_at
 from anerf.partition.build import grid_partition, region_box
 from anerf.partition.coverage import _tile_grid, region_tiles, scene_tiles, seen_tiles
-from anerf.partition.regions import load_partition, save_partition
+from anerf.partition.regions import Coverage, load_coverage, load_partition, save_partition
 from anerf.partition.routing import in_support
 
 
@@ -45,8 +45,9 @@ def test_round_trip(scene):
         2,
         1.2,
         made.boxes,
-        "grid 2 x 1",
+        made.how,
     )
+    assert again.how.startswith("grid 2 x 1; own pixels differ by ")
     np.testing.assert_array_equal(again.centroids, made.centroids)
 
 
@@ -125,6 +126,17 @@ def test_coverage_counts_pixels(scene):
     assert all(seen[frame] == 64 * 48 for frame in inner)
     assert all(0 < pixels <= 64 * 48 for pixels in seen.values())
     assert partition.boxes[0].union(scene.aabb) == scene.aabb
+    assert table["own_pixels"] == table["pixels"]
+
+
+def test_each_pixel_is_one_experts_own(scene):
+    grid_partition(scene, 1, 1, 1.0, "one")
+    grid_partition(scene, 3, 3, 1.3, "nine")
+    whole, parts = load_coverage(scene, "one"), load_coverage(scene, "nine")
+    for frame, pixels in zip(whole.frame_id, whole.pixels, strict=True):
+        assert parts.own_pixels[parts.frame_id == frame].sum() == pixels
+    assert (parts.pixels >= parts.own_pixels).all()  # what is its own, it learns from
+    assert parts.pixels.sum() > whole.pixels.sum()  # and in the margins, neighbours do
 
 
 def test_horizon_and_sky_are_no_ones(scene):
@@ -181,10 +193,11 @@ def test_broken_file_is_named(scene, change, says):
 def test_save_keeps_what_the_caller_made(scene):
     made = grid_partition(scene, 1, 1, 1.0, "one")
     mine = replace(made, name="mine", boxes=(Aabb((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),), dims=3)
-    save_partition(scene, mine, np.array([[7]] + [[0]] * 15))
+    one = np.array([0], np.int32)
+    save_partition(scene, mine, Coverage(one, one, np.array([7]), np.array([5])))
     assert load_partition(scene, "mine").dims == 3
     table = pq.read_table(scene.root / "partitions/mine/coverage.parquet").to_pydict()
-    assert table == {"frame_id": [0], "expert": [0], "pixels": [7]}
+    assert table == {"frame_id": [0], "expert": [0], "pixels": [7], "own_pixels": [5]}
 
 
 @pytest.mark.parametrize(

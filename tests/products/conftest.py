@@ -11,6 +11,7 @@ from anerf.geometry.boxes import Aabb
 from anerf.geometry.cameras import Camera
 from anerf.geometry.geodesy import GeodeticReference, enu_to_geodetic
 from anerf.geometry.rays import look_at
+from anerf.partition.regions import Coverage
 from anerf.scene.frames import Frame
 from anerf.scene.gps import GpsFix
 from anerf.scene.scene import Scene, load_scene, save_points, save_scene
@@ -58,5 +59,18 @@ def town(tmp_path: Path) -> Callable[..., Scene]:
         xyz = np.random.default_rng(0).uniform((-90, -40, 2), (90, 40, 4), (500, 3))
         save_points(root, xyz, np.full((500, 3), (200, 40, 40), np.uint8))
         return load_scene(root)
+
+    return make
+
+
+@pytest.fixture
+def coverage_of() -> Callable[[Scene, np.ndarray], Coverage]:
+    """Coverage from pixels (frames x experts); what a frame shows is its busiest expert's own."""
+
+    def make(scene: Scene, pixels: np.ndarray) -> Coverage:
+        frame, expert = np.nonzero(pixels)
+        ids = np.array([frame.id for frame in scene.frames], np.int32)
+        own = np.where(pixels == pixels.max(axis=1, keepdims=True), pixels, 0)
+        return Coverage(ids[frame], expert.astype(np.int32), pixels[frame, expert], own[frame, expert])
 
     return make

@@ -55,39 +55,42 @@ def test_the_gravest_finding_comes_first(town):
     assert "5000 m rms" in survey.findings[0].text
 
 
-def test_shares_and_imbalance_are_those_of_the_photographs_learned_from(town):
+def test_shares_and_imbalance_are_those_of_the_photographs_learned_from(town, coverage_of):
     scene = town()
-    save_partition(scene, HALVES, np.array([[30, 10], [0, 500], [7, 0]]))
+    save_partition(scene, HALVES, coverage_of(scene, np.array([[30, 10], [0, 500], [7, 0]])))
     coverage = partition_coverage(scene, "halves")
     west, east = coverage.experts
     assert (west.share, east.share) == (0.75, 0.25)
+    assert (west.own_share, east.own_share) == (1.0, 0.0)
     assert coverage.imbalance == pytest.approx(1.5)
     assert (west.by_split["train"].photographs, west.by_split["train"].pixels) == (1, 30)
     assert (west.by_split["val"].photographs, east.by_split["val"].pixels) == (0, 500)
     assert (coverage.later, coverage.unseen) == ((), {})
 
 
-def test_a_flight_that_came_after_the_partition_is_said(town):
+def test_a_flight_that_came_after_the_partition_is_said(town, coverage_of):
     scene = town()
     before = replace(scene, frames=scene.frames[:2])
-    save_partition(before, HALVES, np.array([[30, 10], [0, 500]]))
+    save_partition(before, HALVES, coverage_of(before, np.array([[30, 10], [0, 500]])))
     coverage = partition_coverage(scene, "halves")
     assert coverage.later == ("flood",)
     assert "photographs of flood came after this partition was made" in " ".join(coverage_notes(coverage))
     assert "came after" in report_html(inspect_scene(scene))
 
 
-def test_photographs_that_nobody_sees_are_counted(town):
+def test_photographs_that_nobody_sees_are_counted(town, coverage_of):
     scene = town()
     more = town([*scene.frames, replace(scene.frames[0], id=3, file="images/3.jpg")])
-    save_partition(more, HALVES, np.array([[30, 10], [0, 500], [7, 0], [0, 0]]))
+    save_partition(more, HALVES, coverage_of(more, np.array([[30, 10], [0, 500], [7, 0], [0, 0]])))
     assert partition_coverage(more, "halves").unseen == {"train": 1}
 
 
-def test_a_broken_partition_does_not_hide_the_others(town):
+def test_a_broken_partition_does_not_hide_the_others(town, coverage_of):
     scene = town()
-    save_partition(scene, HALVES, np.array([[30, 10], [0, 500], [7, 0]]))
-    save_partition(scene, replace(HALVES, name="torn"), np.array([[30, 10], [0, 500], [7, 0]]))
+    save_partition(scene, HALVES, coverage_of(scene, np.array([[30, 10], [0, 500], [7, 0]])))
+    save_partition(
+        scene, replace(HALVES, name="torn"), coverage_of(scene, np.array([[30, 10], [0, 500], [7, 0]]))
+    )
     (scene.root / "partitions/torn/coverage.parquet").write_bytes(b"no table")
     inspection = inspect_scene(scene)
     assert [coverage.partition.name for coverage in inspection.partitions] == ["halves"]
@@ -97,19 +100,21 @@ def test_a_broken_partition_does_not_hide_the_others(town):
         inspect_scene(scene, "torn")
 
 
-def test_coverage_of_strangers_is_refused(town):
+def test_coverage_of_strangers_is_refused(town, coverage_of):
     scene = town()
-    save_partition(scene, HALVES, np.array([[30, 10], [0, 500], [7, 0]]))
+    save_partition(scene, HALVES, coverage_of(scene, np.array([[30, 10], [0, 500], [7, 0]])))
     with pytest.raises(PartitionError, match="does not have"):
         partition_coverage(replace(scene, frames=scene.frames[:1]), "halves")
 
 
-def test_names_are_text_and_the_page_needs_nothing_else(town):
+def test_names_are_text_and_the_page_needs_nothing_else(town, coverage_of):
     scene = town()
     evil = "<script>alert('1')</script>"
     frames = [replace(frame, file=f"images/{evil}{frame.id}.jpg") for frame in scene.frames]
     scene = town(frames, name=evil, made_by=f"{evil}&", crs=evil)
-    save_partition(scene, replace(HALVES, how=evil), np.array([[30, 10], [0, 500], [7, 0]]))
+    save_partition(
+        scene, replace(HALVES, how=evil), coverage_of(scene, np.array([[30, 10], [0, 500], [7, 0]]))
+    )
     page = report_html(inspect_scene(scene))
     assert "<script" not in page
     assert "&lt;script&gt;alert(&#x27;1&#x27;)&lt;/script&gt;&amp;" in page

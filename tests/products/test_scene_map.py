@@ -160,9 +160,10 @@ def test_text_is_legible_on_every_ground(scheme):
             assert contrast >= 4.5, name
 
 
-def test_a_saved_partition_is_drawn(town):
+def test_a_saved_partition_is_drawn(coverage_of, town):
     scene = town()
-    save_partition(scene, partition_of([(-50, 0, 0), (50, 0, 0)]), np.array([[5, 0], [3, 4], [0, 1]]))
+    coverage = coverage_of(scene, np.array([[5, 0], [3, 4], [0, 1]]))
+    save_partition(scene, partition_of([(-50, 0, 0), (50, 0, 0)]), coverage)
     inspection = inspect_scene(scene)
     (coverage,) = inspection.partitions
     svg = partition_map(inspection, map_frame(inspection), coverage.partition)

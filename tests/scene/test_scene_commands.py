@@ -36,6 +36,41 @@ def test_tables_are_for_people(survey, tmp_path, capsys):
     assert "g22_grid_bm110 of town" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("options", "name", "dims", "n"),
+    [
+        (["--grid", "2", "1", "2"], "g212_grid_bm110", 3, 4),
+        (["--kmeans", "3", "--seed", "7"], "k3_bm110", 2, 3),
+        (["--balanced", "3", "--margin", "1"], "b3_bm100", 2, 3),
+        (["--balanced", "2", "--dims", "3"], "b2_3d_bm110", 3, 2),
+    ],
+)
+def test_designs_of_partitions(survey, tmp_path, capsys, options, name, dims, n):
+    tyro.cli(prepare, args=[str(survey), "--out", str(tmp_path / "scene")])
+    capsys.readouterr()
+    tyro.cli(partition, args=[str(tmp_path / "scene"), *options, "--json"])
+    made = json.loads(capsys.readouterr().out)
+    assert (made["name"], made["dims"], len(made["experts"])) == (name, dims, n)
+    assert sum(expert["share"] for expert in made["experts"]) == pytest.approx(1, abs=1e-4)
+    own = [expert["own_pixels"] for expert in made["experts"]]
+    assert made["imbalance"] == pytest.approx(max(own) / min(own) - 1, abs=1e-6)
+    assert made["imbalance"] < 0.1 or "--balanced" not in options
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--kmeans", "3", "--balanced", "3"], "--kmeans and --balanced are two designs; give one"),
+        (["--grid", "2", "2", "--dims", "3"], "--dims 3 does not suit --grid with 2 numbers"),
+        (["--margin", "0.9"], "margin of 0.9 cannot be"),
+    ],
+)
+def test_designs_that_cannot_be(survey, tmp_path, options, says):
+    tyro.cli(prepare, args=[str(survey), "--out", str(tmp_path / "scene")])
+    with pytest.raises(InputError, match=says):
+        tyro.cli(partition, args=[str(tmp_path / "scene"), *options])
+
+
 def test_reference_and_heights_as_words(survey, tmp_path):
     arguments = ["--enu-ref", "51.5,7.4,150", "--altitude-range", "-40,-20"]
     tyro.cli(prepare, args=[str(survey), "--out", str(tmp_path / "scene"), *arguments])
