@@ -19,6 +19,7 @@ def update(
     *,
     input: SurveyKind = "auto",
     enu_ref: str | None = None,
+    grow: bool = False,
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Adds a later flight to a scene, in its frame, without moving anything that is there.
@@ -30,6 +31,7 @@ def update(
         input: Where poses are read from; auto takes the first that is there: colmap, transforms, odm, older.
         enu_ref: Place of the survey's zero, LATITUDE,LONGITUDE,HEIGHT, if it is in local metres and does not
             say where it lies.
+        grow: Widens the scene's box to what the new photographs see, where some see nothing of it.
         as_json: Writes the summary as JSON.
     """
     with progress_bar("photographs", hidden=as_json) as progress:
@@ -39,6 +41,7 @@ def update(
             batch,
             kind=input,
             enu_reference=reference_from(enu_ref) if enu_ref else None,
+            grow=grow,
             progress=progress,
         )
     show_scene(updated, as_json=as_json)

@@ -162,7 +162,10 @@ def load_scene(path: Path | str) -> Scene:
 
 
 def save_scene(scene: Scene) -> None:
-    """Writes `frames.parquet`, then `scene.json`, each at once, under the scene's root."""
+    """Writes `scene.json`, then `frames.parquet`, each at once, under the scene's root.
+
+    In between, a box that grew is there before the photographs that it grew for, which harms nobody.
+    """
     reprojection = scene.reprojection
     data = _SceneFile(
         version=VERSION,
@@ -181,14 +184,16 @@ def save_scene(scene: Scene) -> None:
         reprojection_px=reprojection.scene_px if reprojection else None,
         model_reprojection_px=reprojection.model_px if reprojection else None,
     )
-    write_frames(scene.root, scene.frames)
     partial = scene.root / f"{SCENE_FILE}.tmp-{os.getpid()}"
     partial.write_text(data.model_dump_json(indent=2) + "\n", encoding="utf-8")
     partial.replace(scene.root / SCENE_FILE)
+    write_frames(scene.root, scene.frames)
 
 
 def save_points(root: Path, xyz: Float[np.ndarray, "p 3"], rgb: UInt8[np.ndarray, "p 3"]) -> None:
-    """Writes `points.parquet` under `root`: positions in ENU metres, colours in uint8."""
+    """Writes `points.parquet` under `root` at once: positions in ENU metres, colours in uint8."""
     names = ("x_m", "y_m", "z_m", "r", "g", "b")
     columns = [*np.asarray(xyz, dtype=np.float64).T, *np.asarray(rgb, dtype=np.uint8).T]
-    pq.write_table(pa.table(dict(zip(names, columns, strict=True))), root / POINTS_FILE)
+    partial = root / f"{POINTS_FILE}.tmp-{os.getpid()}"
+    pq.write_table(pa.table(dict(zip(names, columns, strict=True))), partial)
+    partial.replace(root / POINTS_FILE)

@@ -1,6 +1,11 @@
 """Adds a later flight to a scene without moving anything that is there."""
 
+import fcntl
 import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,15 +14,16 @@ import numpy as np
 from anerf.errors import SceneError
 from anerf.geometry.geodesy import GeodeticReference
 from anerf.scene.folder import new_folder
+from anerf.scene.growth import add_points, grown_scene, sees_box
 from anerf.scene.intake import SurveyKind, read_survey, take_photographs
 from anerf.scene.placing import PlacedSurvey, Placing, place_survey
-from anerf.scene.scene import Scene, load_scene, save_scene
+from anerf.scene.scene import SCENE_FILE, Scene, load_scene, save_scene
 from anerf.scene.threads import Progress
 from anerf.scene.transforms import SPLIT_NAME
 from anerf.scene.truth import take_truth
 
 # Cameras further from the scene's box than this many of its longest sides belong to another place or datum.
-_FAR_SIDES = 1.0
+_FAR_SIDES, _FAR_SIDES_GROWING = 1.0, 4.0
 
 
 def update_scene(
@@ -27,24 +33,47 @@ def update_scene(
     *,
     kind: SurveyKind = "auto",
     enu_reference: GeodeticReference | None = None,
+    grow: bool = False,
     progress: Progress | None = None,
 ) -> Scene:
     """Adds the photographs of `survey` that the scene does not hold yet, as the split `batch`.
 
-    Origin, scale, box, and every old frame stay as they are; new frames get the next ids. `enu_reference` is
-    the place of the origin of a survey that does not say where it lies. The scene changes at once, when
-    everything is copied, or not at all.
+    Origin, scale, and old frames stay as they are; new frames get the next ids. `enu_reference` is the
+    place of the origin of a survey that does not say where it lies. Photographs that see nothing of the
+    scene's box are refused, unless `grow` widens the box to what they see. The scene changes at once, when
+    everything is copied, or not at all, whenever the process ends.
     """
-    old = load_scene(scene)
+    with _alone(scene):
+        return _update(load_scene(scene), survey, batch, kind, enu_reference, progress, grow=grow)
+
+
+def _update(
+    old: Scene,
+    survey: Path,
+    batch: str,
+    kind: SurveyKind,
+    enu_reference: GeodeticReference | None,
+    progress: Progress | None,
+    *,
+    grow: bool,
+) -> Scene:
     _check_batch(old, batch)
     placed = place_survey(read_survey(survey, kind), Placing(origin=enu_reference), old.reference)
     new = _unknown_photographs(old, placed)
     if not new:
         raise SceneError(
             f"all {len(placed.survey.photographs)} photographs of {survey} ({placed.survey.kind}) are "
-            f"already in the scene {scene}; bring the new flight, or choose its poses with --input"
+            f"already in the scene {old.root}; bring the new flight, or choose its poses with --input"
         )
-    _check_places(old, placed, new)
+    _check_places(old, placed, new, _FAR_SIDES_GROWING if grow else _FAR_SIDES)
+    blind = _seeing_nothing(old, placed, new)
+    if len(blind) and not grow:
+        raise SceneError(
+            f"{len(blind)} of {len(new)} photographs of {survey}, {blind[0]} first, see nothing of the "
+            "scene's "
+            f"box; leave them out, or widen the box with --grow"
+        )
+    grown = grown_scene(old, placed, new) if len(blind) else old
 
     images, masks = old.root / "images" / batch, old.root / "masks" / batch
     with new_folder(images) as new_images, new_folder(masks) as new_masks:
@@ -60,9 +89,36 @@ def update_scene(
         take_truth(survey, frames, old.root, prefix=f"{batch}/")
     if not any(masks.iterdir()):
         masks.rmdir()
+    if grown is not old:
+        add_points(grown, old, placed)
     # The table is replaced last: until then the new files belong to nobody.
-    save_scene(replace(old, frames=(*old.frames, *frames)))
-    return load_scene(scene)
+    save_scene(replace(grown, frames=(*old.frames, *frames)))
+    return load_scene(old.root)
+
+
+@contextmanager
+def _alone(scene: Path) -> Iterator[None]:
+    """Holds the scene against other updates, and clears away what one that was killed has left."""
+    if not (scene / SCENE_FILE).is_file():
+        load_scene(scene)  # says what is missing
+    folder = os.open(scene, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _lock(folder, scene)
+        for kind in ("images", "masks"):
+            for left in (scene / kind).glob(".*.tmp-*"):
+                shutil.rmtree(left, ignore_errors=True)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, scene: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise SceneError(
+            f"another update of {scene} is running; start this one when that has ended"
+        ) from None
 
 
 def _check_batch(scene: Scene, batch: str) -> None:
@@ -90,10 +146,20 @@ def _sha256(path: Path) -> str | None:
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
-def _check_places(scene: Scene, placed: PlacedSurvey, positions: list[int]) -> None:
+def _seeing_nothing(scene: Scene, placed: PlacedSurvey, positions: list[int]) -> list[str]:
+    """Names of the photographs none of whose rays meets the scene's box."""
+    photographs = placed.survey.photographs
+    return [
+        photographs[position].name
+        for position in positions
+        if not sees_box(photographs[position].camera, placed.c2w[position], scene.aabb)
+    ]
+
+
+def _check_places(scene: Scene, placed: PlacedSurvey, positions: list[int], far_sides: float) -> None:
     at = placed.c2w[positions, :, 3]
     beyond_m = np.maximum(np.array(scene.aabb.lo) - at, at - np.array(scene.aabb.hi)).max(axis=1)
-    limit_m = 2 * scene.scale * _FAR_SIDES
+    limit_m = 2 * scene.scale * far_sides
     worst = int(beyond_m.argmax())
     if beyond_m[worst] > limit_m:
         name = placed.survey.photographs[positions[worst]].name

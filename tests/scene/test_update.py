@@ -1,5 +1,10 @@
 """A later flight comes in; nothing old moves."""
 
+import fcntl
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -110,3 +115,87 @@ def test_local_flight_needs_its_own_place(prepared, flight):
     frame = update_scene(prepared.root, flight, "after", enu_reference=place).frames_of("after")[0]
     here = enu_to_ecef(frame.c2w[None, :, 3], prepared.reference)
     np.testing.assert_allclose(here, enu_to_ecef(np.array([[1.0, 2, 3]]), place), atol=1e-6)
+
+
+def _moved(flight: Path, metres_east: float) -> None:
+    """The flight's cameras and points, as far to the east."""
+    model = read_colmap(flight / "model")
+    here = GeodeticReference(51.5, 7.4, 200.0)
+    shift = enu_to_ecef(np.array([[metres_east, 0, 0], [0, 0, 0]]), here)
+    shift = shift[0] - shift[1]
+    images = tuple(
+        replace(image, c2w=np.column_stack((image.c2w[:, :3], image.c2w[:, 3] + shift)))
+        for image in model.images
+    )
+    write_colmap(flight / "model", replace(model, images=images, points_xyz=model.points_xyz + shift))
+
+
+def test_flight_beside_the_box_is_refused_unless_it_may_grow(prepared, flight):
+    _moved(flight, 140.0)  # the box is 130 m wide around zero, the flight 100 m long
+    before, old_xyz = _files(prepared.root), prepared.points()[0]
+    with pytest.raises(SceneError, match=r"3 of 4 photographs of .*, 001.jpg first, see nothing .*--grow"):
+        update_scene(prepared.root, flight, "after")
+    assert _files(prepared.root) == before
+    grown = update_scene(prepared.root, flight, "after", grow=True)
+    assert (grown.origin, grown.scale, grown.reference) == (
+        prepared.origin,
+        prepared.scale,
+        prepared.reference,
+    )
+    assert grown.aabb.lo[0] == prepared.aabb.lo[0]
+    assert 195 < grown.aabb.hi[0] < 215
+    assert [frame.id for frame in grown.frames] == list(range(14))
+    xyz, rgb = grown.points()
+    assert len(xyz) == len(rgb) > len(old_xyz)
+    np.testing.assert_array_equal(xyz[: len(old_xyz)], old_xyz)
+    assert (xyz[len(old_xyz) :, 0] > prepared.aabb.hi[0]).all()
+
+
+def test_a_flight_over_the_box_does_not_grow_it(prepared, flight):
+    assert update_scene(prepared.root, flight, "after", grow=True).aabb == prepared.aabb
+
+
+_UPDATE = """
+import sys
+from pathlib import Path
+from anerf.scene.update import update_scene
+print("ready", flush=True)
+update_scene(Path(sys.argv[1]), Path(sys.argv[2]), "after")
+"""
+
+
+def test_a_killed_update_leaves_the_scene_as_it_was(prepared, make_survey, tmp_path):
+    make_survey(tmp_path / "long", n=300, seed=5)
+    before = load_scene(prepared.root)
+    rng = np.random.default_rng(0)
+    for delay_s in rng.uniform(0.05, 0.6, 6):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _UPDATE, prepared.root, tmp_path / "long"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        time.sleep(delay_s)
+        process.kill()
+        process.wait()
+        now = load_scene(prepared.root)
+        if now.splits() == ("train", "val", "after"):
+            break  # it was quicker than the kill
+        assert [frame.sha256 for frame in now.frames] == [frame.sha256 for frame in before.frames]
+        assert now.aabb == before.aabb
+    else:
+        updated = update_scene(prepared.root, tmp_path / "long", "after")
+        assert len(updated.frames_of("after")) == 300
+        assert not [p for p in (prepared.root / "images").iterdir() if p.name.startswith(".")]
+
+
+def test_two_updates_at_once_are_one_after_the_other(prepared, flight):
+    lock = os.open(prepared.root, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(SceneError, match=r"another update of .* is running; start this one when"):
+            update_scene(prepared.root, flight, "after")
+    finally:
+        os.close(lock)
+    assert len(update_scene(prepared.root, flight, "after").frames_of("after")) == 4
