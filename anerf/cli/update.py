@@ -20,6 +20,7 @@ def update(
     input: SurveyKind = "auto",
     enu_ref: str | None = None,
     grow: bool = False,
+    ignore_gps: bool = False,
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
 ) -> None:
     """Adds a later flight to a scene, in its frame, without moving anything that is there.
@@ -32,6 +33,7 @@ def update(
         enu_ref: Place of the survey's zero, LATITUDE,LONGITUDE,HEIGHT, if it is in local metres and does not
             say where it lies.
         grow: Widens the scene's box to what the new photographs see, where some see nothing of it.
+        ignore_gps: Takes the poses as they are, even if they contradict the photographs' GPS.
         as_json: Writes the summary as JSON.
     """
     with progress_bar("photographs", hidden=as_json) as progress:
@@ -42,6 +44,7 @@ def update(
             kind=input,
             enu_reference=reference_from(enu_ref) if enu_ref else None,
             grow=grow,
+            check_gps=not ignore_gps,
             progress=progress,
         )
     show_scene(updated, as_json=as_json)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from anerf.errors import InputError
 from anerf.geometry.geodesy import GeodeticReference, is_ecef
+from anerf.scene.georeference import Georeference, georeference
 from anerf.scene.gps import GpsFix, photograph_fixes
 from anerf.scene.manhattan import Manhattan, manhattan_world
 from anerf.scene.survey import Survey
@@ -128,6 +129,25 @@ def _origin(
     if placing.origin == "median":
         return GeodeticReference.from_ecef(np.median(cameras, axis=0)), "median of the cameras"
     return GeodeticReference.from_ecef(cameras.mean(axis=0)), "mean of the cameras"
+
+
+def compare_with_gps(placed: PlacedSurvey, *, check: bool) -> Georeference:
+    """What poses and GPS say about each other, and into the log; InputError beyond the limits if `check`."""
+    photographs = placed.survey.photographs
+    order = sorted(range(len(photographs)), key=lambda position: photographs[position].name)
+    found = georeference(
+        [photographs[position].name for position in order],
+        placed.c2w[order],
+        [placed.fixes[position] for position in order],
+        placed.points_xyz,
+        placed.reference,
+        aligned_heights=placed.world.heights_from_gps,
+    )
+    for finding in found.findings:
+        log.log(logging.INFO if finding.level == "note" else logging.WARNING, "%s", finding.text)
+    if check:
+        found.check(str(placed.survey.root))
+    return found
 
 
 def _check_together(survey: Survey) -> None:

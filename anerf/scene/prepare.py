@@ -11,9 +11,8 @@ from anerf.errors import InputError, SceneError
 from anerf.geometry.boxes import Aabb
 from anerf.scene.extent import box_of_points, box_of_views
 from anerf.scene.folder import new_folder
-from anerf.scene.georeference import Georeference, georeference
 from anerf.scene.intake import SurveyKind, read_survey, take_photographs
-from anerf.scene.placing import AS_THE_SURVEY_SAYS, PlacedSurvey, Placing, place_survey
+from anerf.scene.placing import AS_THE_SURVEY_SAYS, PlacedSurvey, Placing, compare_with_gps, place_survey
 from anerf.scene.reprojection import reprojection_error_px
 from anerf.scene.scene import SCENE_FILE, Reprojection, Scene, load_scene, save_points, save_scene
 from anerf.scene.survey import Survey
@@ -50,7 +49,7 @@ def prepare_scene(
             f"every {val_every}-th photograph for validation leaves none to learn from; give 2 or more"
         )
     placed = place_survey(read_survey(survey, kind), placing)
-    report_georeference(placed, check=check_gps)
+    compare_with_gps(placed, check=check_gps)
     box, box_from = _scene_box(placed, altitude_range_m)
     cameras_m = placed.c2w[:, 2, 3]
     scene = Scene(
@@ -77,25 +76,6 @@ def prepare_scene(
             save_points(partial, placed.points_xyz, placed.survey.model.points_rgb)
         save_scene(replace(scene, root=partial, frames=frames))
     return load_scene(out)
-
-
-def report_georeference(placed: PlacedSurvey, *, check: bool) -> Georeference:
-    """What poses and GPS say about each other, and into the log; InputError beyond the limits if `check`."""
-    photographs = placed.survey.photographs
-    order = sorted(range(len(photographs)), key=lambda position: photographs[position].name)
-    found = georeference(
-        [photographs[position].name for position in order],
-        placed.c2w[order],
-        [placed.fixes[position] for position in order],
-        placed.points_xyz,
-        placed.reference,
-        aligned_heights=placed.world.heights_from_gps,
-    )
-    for finding in found.findings:
-        log.log(logging.INFO if finding.level == "note" else logging.WARNING, "%s", finding.text)
-    if check:
-        found.check(str(placed.survey.root))
-    return found
 
 
 def _check_target(survey: Path, out: Path, overwrite: bool) -> None:

@@ -16,7 +16,7 @@ from anerf.geometry.geodesy import GeodeticReference
 from anerf.scene.folder import new_folder
 from anerf.scene.growth import add_points, grown_scene, sees_box
 from anerf.scene.intake import SurveyKind, read_survey, take_photographs
-from anerf.scene.placing import PlacedSurvey, Placing, place_survey
+from anerf.scene.placing import PlacedSurvey, Placing, compare_with_gps, place_survey
 from anerf.scene.scene import SCENE_FILE, Scene, load_scene, save_scene
 from anerf.scene.threads import Progress
 from anerf.scene.transforms import SPLIT_NAME
@@ -34,6 +34,7 @@ def update_scene(
     kind: SurveyKind = "auto",
     enu_reference: GeodeticReference | None = None,
     grow: bool = False,
+    check_gps: bool = True,
     progress: Progress | None = None,
 ) -> Scene:
     """Adds the photographs of `survey` that the scene does not hold yet, as the split `batch`.
@@ -44,21 +45,15 @@ def update_scene(
     everything is copied, or not at all, whenever the process ends.
     """
     with _alone(scene):
-        return _update(load_scene(scene), survey, batch, kind, enu_reference, progress, grow=grow)
+        old = load_scene(scene)
+        _check_batch(old, batch)
+        placed = place_survey(read_survey(survey, kind), Placing(origin=enu_reference), old.reference)
+        compare_with_gps(placed, check=check_gps)
+        return _update(old, placed, batch, progress, grow=grow)
 
 
-def _update(
-    old: Scene,
-    survey: Path,
-    batch: str,
-    kind: SurveyKind,
-    enu_reference: GeodeticReference | None,
-    progress: Progress | None,
-    *,
-    grow: bool,
-) -> Scene:
-    _check_batch(old, batch)
-    placed = place_survey(read_survey(survey, kind), Placing(origin=enu_reference), old.reference)
+def _update(old: Scene, placed: PlacedSurvey, batch: str, progress: Progress | None, *, grow: bool) -> Scene:
+    survey = placed.survey.root
     new = _unknown_photographs(old, placed)
     if not new:
         raise SceneError(
@@ -70,8 +65,7 @@ def _update(
     if len(blind) and not grow:
         raise SceneError(
             f"{len(blind)} of {len(new)} photographs of {survey}, {blind[0]} first, see nothing of the "
-            "scene's "
-            f"box; leave them out, or widen the box with --grow"
+            "scene's box; leave them out, or widen the box with --grow"
         )
     grown = grown_scene(old, placed, new) if len(blind) else old
 

@@ -11,8 +11,8 @@ from anerf.geometry.rays import look_at
 from anerf.scene.georeference import georeference
 from anerf.scene.gps import GpsFix
 from anerf.scene.intake import read_survey
-from anerf.scene.placing import place_survey
-from anerf.scene.prepare import prepare_scene, report_georeference
+from anerf.scene.placing import compare_with_gps, place_survey
+from anerf.scene.prepare import prepare_scene
 
 REFERENCE = GeodeticReference(51.5, 7.4, 200.0)
 NAMES = [f"{i:03d}.jpg" for i in range(40)]
@@ -121,7 +121,7 @@ def test_without_gps_it_says_so():
 
 def test_caliterra_in_words(shared_data):
     placed = place_survey(read_survey(shared_data / "data/caliterra"))
-    found = report_georeference(placed, check=True)
+    found = compare_with_gps(placed, check=True)
     assert found.horizontal_rms_m == pytest.approx(16.7, abs=0.1)
     words = " ".join(_texts(found, "warning"))
     assert "the GPS is weak: it is 16.7 m rms off" in words
