@@ -54,8 +54,7 @@ def register(
     n_all = len(made.registered) + len(made.missing)
     console.print(
         f"{len(made.registered)} of {n_all} photographs registered in {made.survey}, "
-        f"{made.reprojection_px:.2f} px "
-        "mean reprojection error; no old pose moved"
+        f"{made.reprojection_px:.2f} px mean reprojection error; no old pose moved"
     )
     if made.missing:
         console.print(f"not registered (too little in common): {', '.join(made.missing)}", markup=False)

@@ -97,8 +97,7 @@ def _check(source: Float[np.ndarray, "n 3"]) -> None:
     if spread[1] < _LINE * spread[0] or not spread[0] > 0:
         raise InputError(
             f"{len(source)} places on one line cannot be aligned: how the scene is turned about the line "
-            "stays "
-            "open; add photographs beside it"
+            "stays open; add photographs beside it"
         )
 
 

@@ -146,18 +146,15 @@ def _horizontal_findings(rms_m: float, off: Float[np.ndarray, "k 3"]) -> list[Fi
     if level == "warning":
         east, north = np.median(off[:, :2], axis=0)
         text = (
-            f"the GPS is weak: it is {rms_m:.1f} m rms off the cameras on the map (median offset "
-            f"{east:.1f} m "
-            f"east, {north:.1f} m north), so products may lie that far from their true place; check them "
+            f"the GPS is weak: it is {rms_m:.1f} m rms off the cameras on the map (median offset {east:.1f} "
+            f"m east, {north:.1f} m north), so products may lie that far from their true place; check them "
             "against ground control"
         )
     elif level == "stop":
         text = (
-            f"GPS is {rms_m:.0f} m rms off the cameras on the map, more than {_HORIZONTAL_RMS_M[1]:.0f} "
-            "m: they "
-            "speak of different places or datums; check --enu-ref and the model's datum, remove a wrong "
-            "gps.csv, or "
-            "keep the poses as they are with --ignore-gps"
+            f"GPS is {rms_m:.0f} m rms off the cameras on the map, more than {_HORIZONTAL_RMS_M[1]:.0f} m: "
+            "they speak of different places or datums; check --enu-ref and the model's datum, remove a "
+            "wrong gps.csv, or keep the poses as they are with --ignore-gps"
         )
     return [Finding(level, text)]
 
@@ -288,7 +285,7 @@ def _tilt_findings(tilt_deg: float, azimuth_deg: float) -> list[Finding]:
         Finding(
             level,
             f"{what}, more than {_TILT_DEG[1]:.0f}: the model is tilted or its world is not east, north, "
-            "up; align it to "
-            "GPS with --height-prior median, or keep a mountain side as it is with --ignore-gps",
+            "up; align it to GPS with --height-prior median, or keep a mountain side as it is with "
+            "--ignore-gps",
         )
     ]

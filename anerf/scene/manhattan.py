@@ -50,8 +50,7 @@ def manhattan_world(survey: Survey, place: GeodeticReference, manhattan: Manhatt
     if survey.model is None or len(survey.model.points_xyz) < _FEWEST_POINTS:
         raise InputError(
             f"{survey.root} has too few sparse points to tell which way is up ({_FEWEST_POINTS} are "
-            "needed); bring "
-            "the reconstruction's points, or GPS for at least 3 photographs"
+            "needed); bring the reconstruction's points, or GPS for at least 3 photographs"
         )
     points = survey.model.points_xyz
     cameras = np.stack([photograph.c2w[:, 3] for photograph in survey.photographs])
@@ -60,8 +59,7 @@ def manhattan_world(survey: Survey, place: GeodeticReference, manhattan: Manhatt
     middle = manhattan.metres_per_unit * np.median(points @ turn.T, axis=0)
     how = (
         "poses in a frame of their own, turned upright by the ground and along its walls, "
-        f"{manhattan.metres_per_unit:g} "
-        "m a unit; north is not known"
+        f"{manhattan.metres_per_unit:g} m a unit; north is not known"
     )
     return World("unreferenced", how, place, Similarity(manhattan.metres_per_unit, turn, -middle))
 

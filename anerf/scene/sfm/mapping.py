@@ -75,8 +75,8 @@ def _run(workplace: Workplace, out: Path, progress: StageProgress, seed: int) ->
     if not by_size or by_size[0].num_reg_images() < _FEWEST:
         raise InputError(
             f"the {n_all} photographs of {workplace.survey} do not fit together: they need to overlap by "
-            "more than half, "
-            "be sharp and show texture; bring more photographs, or larger ones (--max-image-px)"
+            "more than half, be sharp and show texture; bring more photographs, or larger ones "
+            "(--max-image-px)"
         )
     if len(by_size) > 1:
         others = ", ".join(str(model.num_reg_images()) for model in by_size[1:])

@@ -25,8 +25,7 @@ def pairs_among(places: Float[np.ndarray, "n 2"] | None, n: int, neighbours: int
         if n > _WITHOUT_GPS:
             raise InputError(
                 f"{n} photographs without GPS are too many to compare each with each ({_WITHOUT_GPS} at "
-                "most); give "
-                "their positions in gps.csv"
+                "most); give their positions in gps.csv"
             )
         return [(i, j) for i in range(n) for j in range(i + 1, n)]
     pairs: set[tuple[int, int]] = set()

@@ -98,8 +98,7 @@ def register(
     if not found:
         raise InputError(
             f"none of the {len(added)} photographs of {images} has enough in common with {survey}: check "
-            "that they show "
-            "the same ground, from a similar height and side"
+            "that they show the same ground, from a similar height and side"
         )
     news = [by_number[number_of[name]] for name in found]
     _add(old, grown, dict(zip(found, news, strict=True)), frame)
@@ -268,8 +267,7 @@ def _write(model: pycolmap.Reconstruction, folder: Path) -> None:
         if moved:
             raise InputError(
                 f"{folder}: registering would move the old pose of {moved[0]} ({len(moved)} in all), so "
-                "nothing was "
-                "changed; write the model again with COLMAP's model_converter"
+                "nothing was changed; write the model again with COLMAP's model_converter"
             )
 
 
