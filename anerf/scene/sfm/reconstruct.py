@@ -88,8 +88,7 @@ def reconstruct(
         read_gps_table(gps)  # says at once what is wrong with it
     names = find_photographs(images)
     for name in names:
-        if not (out / "images" / name).is_file():
-            take_file(images / name, out / "images" / name)
+        take_file(images / name, out / "images" / name)
     if gps is not None:
         take_file(gps, out / GPS_FILE)
     workplace = begin(out, names, options.settings)

@@ -3,6 +3,7 @@
 Photographs appear there under numbers, because COLMAP's lists of pairs know no names with spaces.
 """
 
+import filecmp
 import json
 import logging
 import os
@@ -16,7 +17,7 @@ from PIL import ExifTags, Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from anerf.errors import InputError
-from anerf.scene.photographs import UNREADABLE
+from anerf.scene.photographs import UNREADABLE, check_names
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +101,11 @@ class Workplace:
 
 
 def find_photographs(images: Path) -> list[str]:
-    """Names of the pictures below a folder, sorted; InputError when there is none."""
+    """Names of the pictures below a folder, sorted; InputError when there is none, or one is none."""
     if not images.is_dir():
         raise InputError(f"{images} is no folder; give the folder that holds the photographs")
+    if (images / "images").is_dir():
+        raise InputError(f"{images} holds a folder images; give {images / 'images'}, or move it out")
     names = sorted(
         file.relative_to(images).as_posix()
         for file in images.rglob("*")
@@ -112,6 +115,9 @@ def find_photographs(images: Path) -> list[str]:
     )
     if not names:
         raise InputError(f"{images} holds no photograph ({', '.join(sorted(_SUFFIXES))}); give their folder")
+    check_names(names, images)
+    for i, name in enumerate(names):
+        _numbered(images, name, i)  # says which one cannot be read before any is taken
     return names
 
 
@@ -160,6 +166,8 @@ def find_workplace(survey: Path) -> Workplace | None:
 
 def take_file(source: Path, target: Path) -> None:
     """The same file at `target`, without a second copy of its bytes where the disk allows."""
+    if target.is_file() and (target.samefile(source) or filecmp.cmp(source, target)):
+        return
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:

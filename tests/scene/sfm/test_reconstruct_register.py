@@ -140,6 +140,12 @@ def test_pictures_that_do_not_fit_together(tmp_path):
         Image.fromarray(noise).save(tmp_path / "images" / f"{i} ü.png")
     with pytest.raises(InputError, match=r"4 photographs of .* do not fit together: they need to overlap"):
         reconstruct(tmp_path / "images", tmp_path / "out", _silent, OPTIONS)
+    (tmp_path / "images/0 ü.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"0 ü.png cannot be read .*; copy it from the camera again"):
+        reconstruct(tmp_path / "images", tmp_path / "out3", _silent, OPTIONS)
+    assert not (tmp_path / "out3").exists()
+    with pytest.raises(InputError, match="holds a folder images; give"):
+        reconstruct(tmp_path, tmp_path.parent / "out4", _silent, OPTIONS)
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds no photograph"):
         reconstruct(tmp_path / "none", tmp_path / "out2", _silent, OPTIONS)
