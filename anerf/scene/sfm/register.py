@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from anerf.errors import InputError
 from anerf.geometry.geodesy import GeodeticReference, is_ecef
-from anerf.scene.colmap import stored_poses
+from anerf.scene.colmap import read_colmap, stored_poses
 from anerf.scene.folder import new_folder
 from anerf.scene.gps import photograph_fixes
 from anerf.scene.sfm.features import find_features, image_ids, match, opened
@@ -116,7 +116,7 @@ def _checked_folder(survey: Path, batch: str) -> Path:
             f"{survey} is no survey with images/ and a COLMAP model to register among; make one with "
             "anerf reconstruct"
         )
-    stored_poses(folder)  # says in words what pycolmap would end the process over
+    read_colmap(folder)  # says in words what pycolmap would end the process over
     return folder
 
 
