@@ -9,6 +9,7 @@ from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from actors import metrics
 from actors.checkpointing import Checkpoints
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
@@ -111,7 +112,7 @@ class AdaptRun:
         plan = self._plan(scene, base)
         open_pixels(scene, job.downscale)
         manifest = replace(base, job_id=job.job_id, flights=flights_with(base.flights, plan.batch))
-        pool = ExpertPool(self._dir, plan.touched, self._events, self._cancelled)
+        pool = ExpertPool(job, self._dir, plan.touched, self._events, self._cancelled)
         writer = SummaryWriter(str(Path(self._dir) / "tb"))
         curve: list[dict[str, Any]] = []
         try:
@@ -123,6 +124,7 @@ class AdaptRun:
                 curve.append(self._measure(plan, manifest, uri, pool, tto=pool.step, writer=writer))
                 if not going:
                     break
+            metrics.observe(metrics.ADAPTATION, self._adapt_s)
             saved = (
                 self._save(manifest, base, uri, plan, pool, curve[-1])
                 if job.save_adapted and pool.step > 0
@@ -199,15 +201,16 @@ class AdaptRun:
             of_steps = min(goal.of_steps, max(pool.step, math.ceil(min(goal.of_seconds / a_step_s, ENDLESS))))
             if self._job.tto_seconds is not None:
                 pool.call("plan", of_steps)
+            metrics.tell_round(self._job.job_id, reports, seconds)
             self._events.append(
                 "progress",
                 step=pool.step,
                 of_steps=of_steps,
-                loss=sum(r.loss for r in reports) / len(reports),
-                rays_per_s=round(sum(r.n_rays for r in reports) / seconds),
+                loss=sum(r.loss for r in reports.values()) / len(reports),
+                rays_per_s=round(sum(r.n_rays for r in reports.values()) / seconds),
                 eta_s=round((of_steps - pool.step) * a_step_s, 1),
             )
-            if all(report.stopped for report in reports):
+            if all(report.stopped for report in reports.values()):
                 self._events.append("log", message=f"stopped early at step {pool.step}: nothing gets better")
                 return False
         return True
@@ -239,6 +242,7 @@ class AdaptRun:
             if of_role:
                 point[role] = mean_scores(of_role)
                 self._points.append(CurvePoint(tto, point["adapt_s"], role, point[role]))
+                metrics.tell(metrics.PSNR, point[role]["psnr_db"], job=job.job_id, role=role)
                 for name, value in point[role].items():
                     writer.add_scalar(f"{role}/{name}", value, tto)
         save_curve(Path(self._dir), self._points)
@@ -265,16 +269,14 @@ class AdaptRun:
         checkpoints = Checkpoints(str(settings.job_root(self._dir)), self._events, keep=1)
         step = base.step + pool.step
         folder = step_folder(checkpoints.root, step)
-        shards: dict[int, ShardRecord] = pool.call("save", folder)
-        for expert in set(base.shards) - set(plan.touched):
-            shards[expert] = copy_shard(uri, base.shards[expert], expert_file(folder, expert))
-        spec, _ = field_setting(base, learning_device())
-        shared = load_shared(uri, base, spec) | pool.exposures()
-        metrics = {f"new_{name}": value for name, value in point["new"].items()}
-        saved = checkpoints.commit(
-            replace(manifest, step=step, metrics=metrics, job=self._job.given()),
-            shards,
-            shared,
-        )
+        with metrics.timed(metrics.CHECKPOINT):
+            shards: dict[int, ShardRecord] = pool.call("save", folder)
+            for expert in set(base.shards) - set(plan.touched):
+                shards[expert] = copy_shard(uri, base.shards[expert], expert_file(folder, expert))
+            spec, _ = field_setting(base, learning_device())
+            shared = load_shared(uri, base, spec) | pool.exposures()
+            scores = {f"new_{name}": value for name, value in point["new"].items()}
+            stamped = replace(manifest, step=step, metrics=scores, job=self._job.given())
+            saved = checkpoints.commit(stamped, shards, shared)
         checkpoints.rate(step, point["new"]["psnr_db"])
         return saved

@@ -8,6 +8,7 @@ from typing import Self
 import numpy as np
 import torch
 
+from actors import metrics
 from actors.expert_pool import ExpertPool
 from anerf.checkpoint.manifest import (
     Manifest,
@@ -92,8 +93,9 @@ class Checkpoints:
 
     def save(self, manifest: Manifest, pool: ExpertPool) -> str:
         """A checkpoint of all experts of the pool, at its step."""
-        shards = pool.call("save", step_folder(self.root, manifest.step))
-        return self.commit(manifest, shards, pool.shared())
+        with metrics.timed(metrics.CHECKPOINT):
+            shards = pool.call("save", step_folder(self.root, manifest.step))
+            return self.commit(manifest, shards, pool.shared())
 
     def rate(self, step: int, psnr_db: float | None) -> None:
         """Point `best` at this checkpoint if none was better, and delete those no longer needed.

@@ -1,7 +1,10 @@
-"""`ExpertActor`: one expert's parameters, rays and device share, in a process of its own."""
+"""`ExpertActor`: the parameters and rays of one or more experts and their device share, in one process."""
 
 import logging
 import os
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,86 +33,101 @@ class StepMismatch(AnerfError):
 
 @ray.remote(max_restarts=-1, max_task_retries=0)
 class ExpertActor:
-    """Restores itself from the job's last checkpoint whenever its process starts anew.
+    """Restores its experts from the job's last checkpoint whenever its process starts anew.
 
-    The constructor is cheap and cannot fail; the first call loads, so that an unusable scene or checkpoint
-    reaches the caller as the error that it is. Every call that reads or changes what was learned names the
-    step at which its caller believes the expert to stand, and raises `StepMismatch` if a restart put it back.
+    The constructor is cheap and cannot fail; the first call for an expert loads it, so that an unusable scene
+    or checkpoint reaches the caller as the error that it is. Every call names its expert, and every call that
+    reads or changes what was learned names the step at which its caller believes the expert to stand; it
+    raises `StepMismatch` if a restart put it back. Calls for different experts run side by side, where
+    `max_concurrency` lets them; those for one expert take turns.
     """
 
-    def __init__(self, job_dir: str, expert: int, threads: int) -> None:
-        logs.of_job(Path(job_dir), expert)
+    def __init__(self, job_dir: str, experts: Sequence[int], threads: int) -> None:
+        logs.of_job(Path(job_dir))
         use_threads(threads)
         self._job_dir = job_dir
-        self._number = expert
-        self._loaded: Learning | None = None
+        self._turns = {expert: threading.Lock() for expert in experts}
+        self._loaded: dict[int, Learning] = {}
 
-    def _learning(self) -> Learning:
-        if self._loaded is None:
-            self._loaded = build_learning(self._job_dir, self._number)
-            log.info("expert %d ready at step %d on %s", self._number, self._loaded.step, learning_device())
-        return self._loaded
+    @contextmanager
+    def _turn(self, expert: int) -> Iterator[Learning]:
+        with logs.bound(expert=expert), self._turns[expert]:
+            if expert not in self._loaded:
+                self._loaded[expert] = build_learning(self._job_dir, expert)
+                step = self._loaded[expert].step
+                log.info("expert %d ready at step %d on %s", expert, step, learning_device())
+            yield self._loaded[expert]
 
-    def _at(self, step: int) -> Learning:
-        learning = self._learning()
-        if learning.step != step:
-            raise StepMismatch(
-                f"expert {self._number} stands at step {learning.step}, not {step}:"
-                " ask `ready` and go on from there"
-            )
-        return learning
+    @contextmanager
+    def _at(self, expert: int, step: int) -> Iterator[Learning]:
+        with self._turn(expert) as learning:
+            if learning.step != step:
+                raise StepMismatch(
+                    f"expert {expert} stands at step {learning.step}, not {step}:"
+                    " ask `ready` and go on from there"
+                )
+            yield learning
 
-    def ready(self) -> int:
+    def ready(self, expert: int) -> int:
         """Load what is needed; the step at which the expert stands."""
-        return self._learning().step
+        with self._turn(expert) as learning:
+            return learning.step
 
     def pid(self) -> int:
         """The actor's process."""
         return os.getpid()
 
-    def advance(self, from_step: int, to_step: int) -> StretchReport:
+    def advance(self, expert: int, from_step: int, to_step: int) -> StretchReport:
         """Do the steps between; `from_step` must be where the expert stands.
 
         Raises:
             StepMismatch: it stands elsewhere.
         """
-        return self._at(from_step).advance(to_step)
+        with self._at(expert, from_step) as learning:
+            return learning.advance(to_step)
 
-    def plan(self, at_step: int, of_steps: int) -> None:
+    def plan(self, expert: int, at_step: int, of_steps: int) -> None:
         """Let learning rates fall until `of_steps`."""
-        learning = self._at(at_step)
-        learning.rates = replace(learning.rates, outer_steps=max(of_steps, at_step + 1))
+        with self._at(expert, at_step) as learning:
+            learning.rates = replace(learning.rates, outer_steps=max(of_steps, at_step + 1))
 
-    def background(self, at_step: int) -> np.ndarray | None:
+    def background(self, expert: int, at_step: int) -> np.ndarray | None:
         """The expert's copy of the shared background."""
-        background = self._at(at_step).state.background
-        return None if background is None else background.detach().cpu().numpy()
+        with self._at(expert, at_step) as learning:
+            background = learning.state.background
+            return None if background is None else background.detach().cpu().numpy()
 
-    def set_background(self, at_step: int, shared: np.ndarray) -> None:
+    def set_background(self, expert: int, at_step: int, shared: np.ndarray) -> None:
         """Take the experts' mean."""
-        self._at(at_step).state.set_background(torch.from_numpy(shared.copy()))
+        with self._at(expert, at_step) as learning:
+            learning.state.set_background(torch.from_numpy(shared.copy()))
 
-    def exposure_evidence(self, at_step: int) -> tuple[np.ndarray, np.ndarray] | None:
+    def exposure_evidence(self, expert: int, at_step: int) -> tuple[np.ndarray, np.ndarray] | None:
         """What the expert's rays say of the photographs' exposures, where these are learned."""
-        evidence = self._at(at_step).state.evidence
-        return None if evidence is None else (evidence.xx.numpy(), evidence.xy.numpy())
+        with self._at(expert, at_step) as learning:
+            evidence = learning.state.evidence
+            return None if evidence is None else (evidence.xx.numpy(), evidence.xy.numpy())
 
-    def exposures(self, at_step: int) -> dict[str, np.ndarray]:
+    def exposures(self, expert: int, at_step: int) -> dict[str, np.ndarray]:
         """The photographs' exposures as the expert knows them; empty where there are none."""
-        exposures = self._at(at_step).state.exposures
-        return {} if exposures is None else exposures.named()
+        with self._at(expert, at_step) as learning:
+            exposures = learning.state.exposures
+            return {} if exposures is None else exposures.named()
 
-    def set_exposures(self, at_step: int, named: dict[str, np.ndarray]) -> None:
+    def set_exposures(self, expert: int, at_step: int, named: dict[str, np.ndarray]) -> None:
         """Take the exposures that all experts' evidence gave."""
-        state, exposures = self._at(at_step).state, Exposures.of_named(named)
-        state.exposures = None if exposures is None else exposures.to(state.params.grid.device)
+        with self._at(expert, at_step) as learning:
+            state, exposures = learning.state, Exposures.of_named(named)
+            state.exposures = None if exposures is None else exposures.to(state.params.grid.device)
 
-    def snapshot(self, at_step: int) -> dict[str, np.ndarray]:
+    def snapshot(self, expert: int, at_step: int) -> dict[str, np.ndarray]:
         """What pictures need, as arrays that the object store shares without copying."""
-        return {name: t.cpu().numpy() for name, t in self._at(at_step).state.render_tensors().items()}
+        with self._at(expert, at_step) as learning:
+            return {name: t.cpu().numpy() for name, t in learning.state.render_tensors().items()}
 
-    def save(self, at_step: int, step_uri: str) -> ShardRecord:
-        """Write this expert's shard of the checkpoint in `step_uri`."""
-        state = self._at(at_step).state
-        meta = {"expert": str(self._number), "step": str(state.step)}
-        return write_shard(expert_file(step_uri, self._number), state.tensors(), meta)
+    def save(self, expert: int, at_step: int, step_uri: str) -> ShardRecord:
+        """Write the expert's shard of the checkpoint in `step_uri`."""
+        with self._at(expert, at_step) as learning:
+            state = learning.state
+            meta = {"expert": str(expert), "step": str(state.step)}
+            return write_shard(expert_file(step_uri, expert), state.tensors(), meta)

@@ -1,7 +1,6 @@
 """The experts of one job: started together, advanced in stretches, replaced when a process dies."""
 
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,9 +16,12 @@ from ray.exceptions import (
     RayTaskError,
 )
 
+from actors import metrics, placing
 from actors.expert import ExpertActor, StepMismatch
+from actors.shares import Shares, groups_of, machines, packed
 from anerf.errors import AnerfError, ExpertLost, JobCancelled
 from anerf.jobs.events import JobLog
+from anerf.jobs.spec import EvalJob, TrainJob
 from anerf.learn.expert import StretchReport
 from anerf.learn.exposure import solved_exposures
 from anerf.render.exposure import Exposures
@@ -29,7 +31,6 @@ log = logging.getLogger(__name__)
 MAX_LOSSES = 20  # of one expert in one job
 POLL_S = 0.2
 RESTART_TIMEOUT_S = 120.0
-LEARNING_SHARE = 0.8  # of what is free; the rest serves and scores pictures meanwhile
 NOTICE_S = 30.0
 
 
@@ -39,13 +40,7 @@ def cause_of(error: RayTaskError) -> BaseException:
     return cause if isinstance(cause, BaseException) else error
 
 
-def share_of(resource: str, n_experts: int, limit: float = 1.0) -> float:
-    """An equal share of a resource that is free now, in hundredths, at most `limit`."""
-    free = LEARNING_SHARE * ray.available_resources().get(resource, 0.0)
-    return min(limit, math.floor(100 * free / n_experts) / 100)
-
-
-def _step_when_restarted(actor: Any) -> int:
+def _step_when_restarted(actor: Any, expert: int) -> int:
     """The step at which an expert's new process stands.
 
     Raises:
@@ -54,36 +49,54 @@ def _step_when_restarted(actor: Any) -> int:
     deadline = time.monotonic() + RESTART_TIMEOUT_S
     while True:
         try:
-            return int(ray.get(actor.ready.remote(), timeout=max(0.0, deadline - time.monotonic())))
+            return int(ray.get(actor.ready.remote(expert), timeout=max(0.0, deadline - time.monotonic())))
         except ActorUnavailableError:
             # Still starting, which is not another death.
             time.sleep(POLL_S)
 
 
 class ExpertPool:
-    """Keeps one `ExpertActor` per expert at the same step. Not thread-safe; used by one coordinator."""
+    """Keeps a job's experts at the same step, `experts_per_actor` of them in each `ExpertActor`.
+
+    Not thread-safe; used by one coordinator.
+    """
 
     def __init__(
-        self, job_dir: str, experts: Sequence[int], events: JobLog, cancelled: Callable[[], bool]
+        self,
+        job: TrainJob | EvalJob,
+        job_dir: str,
+        experts: Sequence[int],
+        events: JobLog,
+        cancelled: Callable[[], bool],
     ) -> None:
         self._job_dir = job_dir
         self._events = events
         self._cancelled = cancelled
         self._losses = dict.fromkeys(experts, 0)
         self._step: dict[int, int] = {}
-        n = max(len(experts), 1)
-        cpus = max(0.01, share_of("CPU", n, float("inf")))
-        self._threads = max(1, math.floor(ray.cluster_resources().get("CPU", 1.0) / n))
-        self._options = {"num_cpus": min(cpus, float(self._threads)), "num_gpus": share_of("GPU", n)}
-        self._actors = {expert: self._start(expert) for expert in experts}
+        groups = groups_of(experts, job.experts_per_actor)
+        self._group_of = {expert: group for group in groups for expert in group}
+        among = packed(machines(), len(experts)) if job.placement == "pack" else machines()
+        shares = Shares.divided(among, len(experts), len(groups))
+        self._threads = shares.threads
+        self._options = {group: shares.options(group) for group in groups}
+        self._reserved = None
+        if job.placement is not None and groups:
+            self._reserved = placing.reserve(job.job_id, job.placement, list(self._options.values()))
+            for index, group in enumerate(groups):
+                self._options[group] |= placing.inside(self._reserved, index)
+        self._actors = {group: self._start(group) for group in groups}
 
     @property
     def step(self) -> int:
         """The step that the slowest expert has reached."""
         return min(self._step.values(), default=0)
 
-    def _start(self, expert: int) -> Any:
-        return ExpertActor.options(**self._options).remote(self._job_dir, expert, self._threads)
+    def _start(self, group: tuple[int, ...]) -> Any:
+        return ExpertActor.options(**self._options[group]).remote(self._job_dir, group, self._threads)
+
+    def _actor(self, expert: int) -> Any:
+        return self._actors[self._group_of[expert]]
 
     def load(self) -> int:
         """Wait until every expert has loaded; the step from which all go on.
@@ -92,29 +105,29 @@ class ExpertPool:
             JobCancelled: the job was cancelled meanwhile.
             AnerfError: what an expert could not use.
         """
-        self._step = self._call_all(lambda actor, _: actor.ready.remote(), cancellable=True)
+        self._step = self._call_all(lambda actor, e: actor.ready.remote(e), cancellable=True)
         furthest = max(self._step.values())
         if min(self._step.values()) != furthest:
             self.advance(furthest)
         return furthest
 
-    def advance(self, to_step: int) -> list[StretchReport]:
-        """Bring every expert to `to_step`, replacing those that die on the way.
+    def advance(self, to_step: int) -> dict[int, StretchReport]:
+        """Bring every expert to `to_step`, replacing those that die on the way; what each of them did.
 
         Raises:
             ExpertLost: an expert died too often.
         """
-        reports = self._call_all(lambda actor, e: actor.advance.remote(self._step[e], to_step))
+        reports = self._call_all(lambda actor, e: actor.advance.remote(e, self._step[e], to_step))
         self._step = dict.fromkeys(self._step, to_step)
-        return [reports[expert] for expert in sorted(reports)]
+        return dict(sorted(reports.items()))
 
     def call(self, method: str, *args: Any) -> dict[int, Any]:
         """Results of a method of every expert, all standing at the pool's step."""
-        return self._call_all(lambda actor, e: getattr(actor, method).remote(self._step[e], *args))
+        return self._call_all(lambda actor, e: getattr(actor, method).remote(e, self._step[e], *args))
 
     def snapshots(self) -> dict[int, ray.ObjectRef]:
         """References to every expert's render tensors; the coordinator never holds them."""
-        return {e: actor.snapshot.remote(self._step[e]) for e, actor in self._actors.items()}
+        return {e: self._actor(e).snapshot.remote(e, step) for e, step in self._step.items()}
 
     def results(self, start: Callable[[], list[ray.ObjectRef]]) -> list[Any]:
         """Results of tasks that use the experts' snapshots, started again where one of them was lost."""
@@ -160,14 +173,16 @@ class ExpertPool:
             self.call("set_exposures", solved_exposures(tensors, before, flight).named())
 
     def stop(self) -> None:
-        """End every expert's process."""
+        """End the experts' processes."""
         for actor in self._actors.values():
             ray.kill(actor)
+        if self._reserved is not None:
+            placing.give_back(self._reserved)
 
     def _call_all(
         self, call: Callable[[Any, int], ray.ObjectRef], cancellable: bool = False
     ) -> dict[int, Any]:
-        waiting = {call(actor, expert): expert for expert, actor in self._actors.items()}
+        waiting = {call(self._actor(expert), expert): expert for expert in self._group_of}
         results: dict[int, Any] = {}
         silent_s = 0.0
         while waiting:
@@ -187,13 +202,13 @@ class ExpertPool:
                     results[expert] = ray.get(ref)
                 except RayActorError as error:
                     self._revive(expert, error)
-                    waiting[call(self._actors[expert], expert)] = expert
+                    waiting[call(self._actor(expert), expert)] = expert
                 except RayTaskError as error:
                     cause = cause_of(error)
                     if isinstance(cause, StepMismatch):
                         # The process was restarted between two calls, unnoticed until now.
                         self._revive(expert, cause)
-                        waiting[call(self._actors[expert], expert)] = expert
+                        waiting[call(self._actor(expert), expert)] = expert
                     elif isinstance(cause, AnerfError):
                         raise cause from None
                     else:
@@ -209,6 +224,7 @@ class ExpertPool:
         reached = self._step.get(expert, 0)
         while True:
             self._losses[expert] += 1
+            metrics.count(metrics.EXPERTS_LOST)
             first_line = str(error).strip().splitlines()[0]
             self._events.append("expert_lost", expert=expert, step=reached, message=first_line)
             log.warning("expert %d was lost at step %d: %s", expert, reached, first_line)
@@ -216,19 +232,20 @@ class ExpertPool:
                 raise ExpertLost(
                     f"expert {expert} died {MAX_LOSSES} times in this job: look at its log for the cause"
                 )
-            actor = self._actors[expert]
+            actor = self._actor(expert)
             try:
-                step = _step_when_restarted(actor)
+                step = _step_when_restarted(actor, expert)
                 self._events.append(
                     "expert_restored", expert=expert, step=step, message="from the last checkpoint"
                 )
                 if step < reached:
-                    ray.get(actor.advance.remote(step, reached))
+                    ray.get(actor.advance.remote(expert, step, reached))
                 self._step[expert] = max(step, reached)
                 return
             except GetTimeoutError:
                 ray.kill(actor)
-                self._actors[expert] = self._start(expert)
+                group = self._group_of[expert]
+                self._actors[group] = self._start(group)
                 error = ExpertLost(f"no new process within {RESTART_TIMEOUT_S:.0f} s, another one is started")
             except RayActorError as again:
                 error = again

@@ -17,6 +17,7 @@ import ray
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer
 from ray.exceptions import RayActorError
 
+from actors import metrics
 from actors.mediator import Delivery, News
 from actors.names import (
     CONSUMER_GROUP,
@@ -99,6 +100,7 @@ class Ingest:
                 consumer.store_offsets(message)
             self._accepted += len(messages) - len(rejected)
             self._dead_letters += len(rejected)
+            metrics.count(metrics.DEAD_LETTERS, len(rejected))
 
     def _submit(self, deliveries: Sequence[Delivery]) -> Sequence[SubmitResult]:
         """The Mediator's answers; while it is being restarted, wait for it."""

@@ -8,6 +8,7 @@ import collections
 import itertools
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from typing import Any
 
 import ray
 
-from actors import lifeline
+from actors import lifeline, metrics
 from actors.names import JOB_PREFIX, MEDIATOR, NAMESPACE
 from actors.runner import RayRunner, end_stale_jobs
 from actors.scheduler import Scheduler
@@ -31,6 +32,7 @@ from anerf.jobs.table import JobSummary, JobTable, SubmitResult
 logger = logging.getLogger(__name__)
 
 _TICK_S = 0.3
+_METRICS_PERIOD_S = 2.0
 _FEED_LENGTH = 10_000
 _LOG_CHUNK_BYTES = 1 << 20
 
@@ -139,12 +141,20 @@ class Mediator:
             return News(self._feed_name, self._fed, tuple(itertools.islice(self._feed, skip, None)))
 
     def _loop(self) -> None:
+        tell_metrics_at = 0.0
         while True:
             with self._lock:
                 self._scheduler.tick()
                 self._tell(self._table.take_news())
+                if time.monotonic() >= tell_metrics_at:
+                    tell_metrics_at = time.monotonic() + _METRICS_PERIOD_S
+                    self._tell_metrics()
             self._wake.wait(_TICK_S)
             self._wake.clear()
+
+    def _tell_metrics(self) -> None:
+        queued = [j.accepted_at for j in self._table.unfinished() if j.record.state is JobState.QUEUED]
+        metrics.tell_jobs(self._table.counts(), min(queued, default=None))
 
     def _tell(self, news: Sequence[tuple[JobSummary, Event]]) -> None:
         self._feed.extend(news)

@@ -1,13 +1,14 @@
 """A training job: rounds of steps, a shared background, evaluation and checkpoints on the way."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tensorboardX import SummaryWriter
 
+from actors import metrics
 from actors.checkpointing import Checkpoints, stamp
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
@@ -78,11 +79,12 @@ class TrainRun:
         open_pixels(scene, job.downscale, self._decoding)
         root = str(settings.job_root(self._dir))
         checkpoints = Checkpoints.reopened(root, self._events, job.keep_checkpoints)
-        pool = ExpertPool(self._dir, range(len(partition.boxes)), self._events, self._cancelled)
+        experts = range(len(partition.boxes))
+        pool = ExpertPool(job, self._dir, experts, self._events, self._cancelled)
         writer = SummaryWriter(str(Path(self._dir) / "tb"))
         try:
             step = pool.load()
-            self._events.append("log", message=f"{len(partition.boxes)} experts ready at step {step}")
+            self._events.append("log", message=f"{len(experts)} experts ready at step {step}")
             scores = self._rounds(pool, step, manifest, checkpoints, views, writer)
         finally:
             pool.stop()
@@ -159,10 +161,16 @@ class TrainRun:
         return scores
 
     def _report(
-        self, step: int, reports: Sequence[StretchReport], round_s: float, eta_s: float, writer: SummaryWriter
+        self,
+        step: int,
+        reports: Mapping[int, StretchReport],
+        round_s: float,
+        eta_s: float,
+        writer: SummaryWriter,
     ) -> None:
-        loss = sum(r.loss for r in reports) / len(reports)
-        rays_per_s = sum(r.n_rays for r in reports) / round_s
+        loss = sum(r.loss for r in reports.values()) / len(reports)
+        rays_per_s = sum(r.n_rays for r in reports.values()) / round_s
+        metrics.tell_round(self._job.job_id, reports, round_s)
         writer.add_scalar("train/loss", loss, step)
         writer.add_scalar("train/rays_per_s", rays_per_s, step)
         self._events.append(
@@ -195,6 +203,7 @@ class TrainRun:
         self._rows += [metric_row(score, manifest.step) for score in scores]
         save_metrics(Path(self._dir), self._rows)
         means = mean_scores(scores)
+        metrics.tell(metrics.PSNR, means["psnr_db"], job=job.job_id, role="old")
         for name, value in means.items():
             writer.add_scalar(f"val/{name}", value, manifest.step)
         self._events.append("metrics", step=manifest.step, psnr=means["psnr_db"], split="val", **means)

@@ -50,10 +50,10 @@ def add_file(job_dir: Path) -> logging.Handler:
     return handler
 
 
-def of_job(job_dir: Path, expert: int | None = None) -> None:
+def of_job(job_dir: Path) -> None:
     """What a process that works on one job calls first: configure, bind, and append to its `log.txt`."""
     configure()
-    bind(job_id=job_dir.name, expert=expert)
+    bind(job_id=job_dir.name)
     add_file(job_dir)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -80,8 +81,15 @@ _PICTURES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_api(service: "RenderService") -> FastAPI:
-    """The web application that answers from `service`; one picture is computed at a time, off its loop."""
+def _tell_nobody(_seconds: float) -> None:
+    pass
+
+
+def create_api(service: "RenderService", tell_seconds: Callable[[float], None] = _tell_nobody) -> FastAPI:
+    """The web application that answers from `service`; one picture is computed at a time, off its loop.
+
+    `tell_seconds` hears how long each picture took, waiting for others included.
+    """
     from serve_apps.service import DamagedError, NotFoundError, TooSlowError
 
     api = FastAPI(title="anerf", version="1", summary="Pictures of learned scenes, from any pose")
@@ -105,6 +113,7 @@ def create_api(service: "RenderService") -> FastAPI:
     async def render(body: RenderRequest) -> Response:
         """A picture of a checkpoint from any pose."""
         gone = threading.Event()
+        asked = time.monotonic()
         try:
             seen = await asyncio.get_running_loop().run_in_executor(
                 renderer, service.render, body, gone.is_set
@@ -112,6 +121,7 @@ def create_api(service: "RenderService") -> FastAPI:
         finally:
             # A client that went away cancels this coroutine; the thread sees it at its next chunk of rays.
             gone.set()
+        tell_seconds(time.monotonic() - asked)
         headers = {
             "X-Anerf-Scene": quote(seen.scene),
             "X-Anerf-Step": str(seen.step),

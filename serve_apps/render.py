@@ -1,11 +1,15 @@
 """The render endpoint on Ray Serve."""
 
 import logging
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
+from pydantic import BaseModel, ConfigDict
 from ray import serve
+
+from actors import metrics
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -42,11 +46,25 @@ class RenderDeployment:
         """Called by Serve once the replica stands."""
         from serve_apps.api import create_api
 
-        return create_api(self._service)
+        return create_api(self._service, partial(metrics.observe, metrics.RENDER))
 
     def check_health(self) -> None:
         """Called by Serve: a replica whose render hangs is replaced."""
         self._service.check_alive()
+
+
+class Arguments(BaseModel):
+    """What a Serve config file says of the endpoint."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    out: str
+    """Folder of the jobs."""
+
+
+def application(arguments: Arguments) -> serve.Application:
+    """The endpoint as a Serve config file names it: `import_path: serve_apps.render:application`."""
+    return build_app(arguments.out)
 
 
 def build_app(out_root: str) -> serve.Application:

@@ -144,7 +144,16 @@ class OptimizerFields(BaseModel):
     lpips: bool = True
 
 
-class TrainJob(JobFields, OptimizerFields):
+class ActorFields(BaseModel):
+    """How experts are dealt out to processes, and these to machines."""
+
+    experts_per_actor: Annotated[Int, Field(ge=1, le=10_000)] = 1
+    """Experts that share a process."""
+    placement: Literal["spread", "pack"] | None = None
+    """Whether these processes go to many machines or to few; None: where Ray finds room."""
+
+
+class TrainJob(JobFields, OptimizerFields, ActorFields):
     """Learn a scene beforehand."""
 
     op: Literal["train"] = "train"
@@ -229,7 +238,7 @@ class TrainJob(JobFields, OptimizerFields):
         return self
 
 
-class EvalJob(JobFields, OptimizerFields):
+class EvalJob(JobFields, OptimizerFields, ActorFields):
     """Adapt to new photographs for `tto` steps and measure on views never adapted on."""
 
     op: Literal["eval"]
@@ -295,7 +304,9 @@ _MODELS: dict[str, type[TrainJob] | type[EvalJob] | type[ViewJob]] = {
 }
 _ALIASES = {"max_res": "max_resolution"}
 _OF_ANY_JOB = {field for model in _MODELS.values() for field in model.model_fields} | {"camera_path"}
-_NEVER_STORED = {"op", "job_id", "checkpoint_path", "prefix", "use_stored_args", "max_attempts"}
+_NEVER_STORED = {"op", "job_id", "checkpoint_path", "prefix", "use_stored_args", "max_attempts"} | set(
+    ActorFields.model_fields
+)
 _NO_SCENE = "`scene` is missing, give the scene's folder, or `data_path` and `data_dirname`"
 
 

@@ -5,6 +5,8 @@ decides is on the disk before anybody hears of it; killing it at any moment lose
 """
 
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,10 @@ class JobTable:
         for entry in self._entries.values():
             self._catch_up(entry)
         return [entry.summary() for entry in self._in_order()]
+
+    def counts(self) -> Mapping[JobState, int]:
+        """How many jobs are in which state, as far as the table knows."""
+        return Counter(entry.record.state for entry in self._entries.values())
 
     def unfinished(self) -> list[JobSummary]:
         """The jobs that are queued or running as far as the table knows, in the order of acceptance."""

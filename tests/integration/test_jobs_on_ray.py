@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -34,8 +36,11 @@ STEPS, SAVE_STEP = 120, 20
 HEAD = """
 import sys, ray
 ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
-         _node_ip_address="127.0.0.1", _temp_dir=sys.argv[1])
+         _node_ip_address="127.0.0.1", _temp_dir=sys.argv[1],
+         _system_config={"metrics_report_interval_ms": 1000})
+(node,) = ray.nodes()
 sys.stdout.write(ray.get_runtime_context().gcs_address + chr(10))
+sys.stdout.write(str(node["MetricsExportPort"]) + chr(10))
 sys.stdout.flush()
 sys.stdin.read()
 ray.shutdown()
@@ -45,8 +50,9 @@ ray.shutdown()
 class Place:
     """A folder in which jobs are run, and the cluster that does them."""
 
-    def __init__(self, root: Path, run_dir: Path, environment: dict[str, str]) -> None:
+    def __init__(self, root: Path, run_dir: Path, environment: dict[str, str], metrics_port: int) -> None:
         self.root, self.run_dir, self.environment = root, run_dir, environment
+        self.metrics_url = f"http://127.0.0.1:{metrics_port}/metrics"
         self.out = root / "logs"
 
     def start(self, content: dict[str, Any], job_id: str) -> subprocess.Popen[str]:
@@ -66,6 +72,15 @@ class Place:
         file = self.out / job_id / "events.jsonl"
         lines = file.read_text().splitlines() if file.exists() else []
         return [event for event in map(json.loads, lines) if event["kind"] == kind]
+
+    def metrics(self, name: str, **labels: str) -> dict[str, float]:
+        """What Prometheus would read of a metric with these labels, now: values by their whole line."""
+        found = {}
+        for line in httpx.get(self.metrics_url, timeout=10).text.splitlines():
+            series, _, value = line.rpartition(" ")
+            if series.startswith(name + "{") and all(f'{k}="{v}"' in series for k, v in labels.items()):
+                found[series] = float(value)
+        return found
 
     def states(self, job_id: str) -> list[str]:
         return [event["state"] for event in self.events(job_id, "state")]
@@ -122,7 +137,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     assert head.stdout is not None
     environment["RAY_ADDRESS"] = head.stdout.readline().strip()
     assert environment["RAY_ADDRESS"].startswith("127.0.0.1:")
-    yield Place(tmp_path_factory.mktemp("jobs"), run_dir, environment)
+    yield Place(tmp_path_factory.mktemp("jobs"), run_dir, environment, int(head.stdout.readline()))
     head.stdin.close()
     head.wait(timeout=30)
     shutil.rmtree(run_dir, ignore_errors=True)
@@ -196,6 +211,51 @@ def test_a_killed_expert_costs_steps_and_not_the_job(place, content):
     steps = [event["step"] for event in place.events("bereaved", "progress")]
     assert steps == sorted(set(steps))
     assert place.experts() == []
+
+
+@pytest.mark.parametrize("per_actor", [2, 4])
+def test_experts_learn_the_same_whoever_they_share_a_process_with(place, trained, content, per_actor):
+    process = place.start({**content, "experts_per_actor": per_actor}, f"by{per_actor}")
+    wait_for(lambda: reached(place, f"by{per_actor}", 1), process)
+    assert len(place.experts()) == 4 // per_actor
+    ended(process)
+    alone, together = place.manifest("through"), place.manifest(f"by{per_actor}")
+    assert [r.sha256 for r in together.records()] == [r.sha256 for r in alone.records()]
+
+
+def test_a_killed_process_costs_its_own_experts_alone(place, trained, content):
+    process = place.start({**content, "experts_per_actor": 2}, "halved")
+    wait_for(lambda: reached(place, "halved", SAVE_STEP + SAVE_STEP // 2), process)
+    os.kill(place.experts()[0], signal.SIGKILL)
+    ended(process)
+    lost = sorted(event["expert"] for event in place.events("halved", "expert_lost"))
+    assert lost in ([0, 1], [2, 3])
+    restored = place.events("halved", "expert_restored")
+    assert sorted(event["expert"] for event in restored) == lost
+    assert all(event["step"] % SAVE_STEP == 0 for event in restored)
+    assert sorted(place.manifest("halved").shards) == [0, 1, 2, 3]
+
+
+def test_prometheus_reads_how_a_training_goes(place, content):
+    process = place.start({**content, "outer_steps": 100_000, "eval_step": 40, "save_step": 40}, "metered")
+    wait_for(lambda: place.metrics("ray_anerf_psnr_db", job="metered"), process)
+    wait_for(lambda: place.metrics("ray_anerf_checkpoint_commit_seconds_count"), process)
+    (psnr_db,) = place.metrics("ray_anerf_psnr_db", job="metered", role="old").values()
+    (step,) = place.metrics("ray_anerf_step", job="metered").values()
+    shown = [place.metrics(f"ray_anerf_{name}", job="metered") for name in ("loss", "rays_per_second")]
+    process.send_signal(signal.SIGINT)
+    ended(process, status=3)
+    told = {event["step"]: event for event in place.events("metered", "progress")}
+    assert psnr_db in {event["psnr"] for event in place.events("metered", "metrics")}
+    assert int(step) in told
+    for series, name, of_each in zip(shown, ("loss", "rays_per_s"), (0.25, 1), strict=True):
+        by_expert = {re.findall(r'expert="(\w+)"', labels)[0]: value for labels, value in series.items()}
+        together = by_expert.pop("all")
+        assert sorted(by_expert) == ["0", "1", "2", "3"]
+        assert of_each * sum(by_expert.values()) == pytest.approx(together)
+        assert any(together == pytest.approx(event[name], rel=1e-3) for event in told.values())
+    commits = sum(place.metrics("ray_anerf_checkpoint_commit_seconds_count").values())
+    assert 0 < sum(place.metrics("ray_anerf_checkpoint_commit_seconds_sum").values()) < 10 * commits
 
 
 def test_an_adaptation_is_measured_on_views_that_it_never_saw(adapted, tiny_scene: Scene):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ class Place:
 
     def anerf(self, *arguments: str, status: int | None = 0, timeout_s: float = 120) -> str:
         environment = {k: v for k, v in os.environ.items() if k not in RAY_VARIABLES}
+        environment["RAY_metrics_report_interval_ms"] = "1000"
         done = subprocess.run(
             [ANERF, *arguments], capture_output=True, text=True, cwd=self.root, env=environment,
             timeout=timeout_s, check=False,
@@ -144,6 +146,31 @@ def test_the_same_message_again_changes_nothing_and_another_is_set_aside(place):
     assert letters[1].value() == b"\xff\x00garbage"
     assert dict(letters[1].headers())["topic"] == b"nerfConfigs"
     assert place.states("lost") == ["QUEUED", "RUNNING", "FAILED"]
+
+
+def metrics(stack: Stack, name: str) -> dict[str, float]:
+    """What Prometheus would read of a metric, found as docs/operations.md says: values by their labels."""
+    found = {}
+    targets = json.loads((Path(stack.run_dir) / "ray" / "prom_metrics_service_discovery.json").read_text())
+    for address in {address for target in targets for address in target["targets"]}:
+        try:
+            with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+                lines = answer.read().decode().splitlines()
+        except urllib.error.URLError:  # not a node's, or not up yet
+            continue
+        for series, _, value in (line.rpartition(" ") for line in lines):
+            if series.split("{")[0] == name:
+                found[series.removeprefix(name)] = float(value)
+    return found
+
+
+def test_prometheus_reads_how_many_jobs_and_dead_letters_there_are(place):
+    wait_for(lambda: sum(metrics(place.stack, "ray_anerf_dead_letters_total").values()) == 2)
+    wait_for(lambda: metrics(place.stack, "ray_anerf_queue_age_seconds"))
+    jobs = metrics(place.stack, "ray_anerf_jobs")
+    of_state = {re.findall(r'state="(\w+)"', labels)[0]: value for labels, value in jobs.items()}
+    assert {state: n for state, n in of_state.items() if n} == {"FAILED": 1}
+    assert list(metrics(place.stack, "ray_anerf_queue_age_seconds").values()) == [0]
 
 
 def test_the_status_topic_tells_how_jobs_fare(place):

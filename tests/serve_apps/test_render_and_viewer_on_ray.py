@@ -32,6 +32,7 @@ def ray_here() -> Iterator[Any]:
             include_dashboard=False,
             log_to_driver=False,
             _node_ip_address="127.0.0.1",
+            _system_config={"metrics_report_interval_ms": 1000},
         )
         yield ray
         ray.shutdown()
@@ -41,6 +42,20 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
+
+
+def _pictures_told(ray: Any, enough: int) -> int:
+    """How many pictures Prometheus would read that the endpoint has made, after a while."""
+    (node,) = ray.nodes()
+    url = f"http://127.0.0.1:{node['MetricsExportPort']}/metrics"
+    deadline = time.monotonic() + 15
+    told = 0.0
+    while told < enough and time.monotonic() < deadline:
+        time.sleep(0.3)
+        lines = httpx.get(url, timeout=10).text.splitlines()
+        counts = [line for line in lines if line.startswith("ray_anerf_render_seconds_count")]
+        told = sum(float(line.rpartition(" ")[2]) for line in counts)
+    return int(told)
 
 
 def test_render_endpoint_on_serve(ray_here: Any, out_root: Path, down: list[list[float]]) -> None:
@@ -76,6 +91,7 @@ def test_render_endpoint_on_serve(ray_here: Any, out_root: Path, down: list[list
                 assert client.post("/render", json=body).status_code == 200
                 seconds.append(time.perf_counter() - start)
             assert sorted(seconds)[5] < 2
+            assert _pictures_told(ray_here, enough=11) == 11, "those that were refused do not count"
             # More than the queues hold: what is too much is refused, nothing breaks.
             large = {**body, "width": 160, "height": 120, "samples": 16}
             with ThreadPoolExecutor(32) as many:
