@@ -12,6 +12,7 @@ from actors.training import TrainRun
 from anerf import logs
 from anerf.errors import JobError
 from anerf.jobs.events import JobLog
+from anerf.jobs.folder import trace_of_job
 from anerf.jobs.learning import job_of
 from anerf.jobs.spec import EvalJob, TrainJob
 
@@ -27,7 +28,7 @@ class MetaCoordinator:
     """
 
     def __init__(self, job_dir: str) -> None:
-        logs.of_job(Path(job_dir))
+        logs.of_job(Path(job_dir), trace=trace_of_job(Path(job_dir)))
         self._dir = job_dir
         self._cancelled = threading.Event()
 

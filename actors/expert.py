@@ -18,6 +18,7 @@ from anerf.checkpoint.resolve import expert_file
 from anerf.checkpoint.shards import write_shard
 from anerf.errors import AnerfError
 from anerf.field.threads import use_threads
+from anerf.jobs.folder import trace_of_job
 from anerf.jobs.learning import Learning, build_learning, learning_device
 from anerf.learn.expert import StretchReport
 from anerf.render.exposure import Exposures
@@ -43,7 +44,7 @@ class ExpertActor:
     """
 
     def __init__(self, job_dir: str, experts: Sequence[int], threads: int) -> None:
-        logs.of_job(Path(job_dir))
+        logs.of_job(Path(job_dir), trace=trace_of_job(Path(job_dir)))
         use_threads(threads)
         self._job_dir = job_dir
         self._turns = {expert: threading.Lock() for expert in experts}

@@ -10,7 +10,7 @@ from actors.names import INGESTOR, MEDIATOR, NAMESPACE
 from anerf import logs
 
 if TYPE_CHECKING:
-    from actors.ingesting import IngestorStatus
+    from actors.inbox import InboxStatus
 
 
 class KafkaIngestor:
@@ -28,7 +28,7 @@ class KafkaIngestor:
 
         self._ingest = Ingest(kafka, ray.get_actor(MEDIATOR, namespace=NAMESPACE))
 
-    def status(self) -> "IngestorStatus":
+    def status(self) -> "InboxStatus":
         """Whether messages are being read, and how many were."""
         return self._ingest.status()
 

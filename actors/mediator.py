@@ -35,6 +35,8 @@ _TICK_S = 0.3
 _METRICS_PERIOD_S = 2.0
 _FEED_LENGTH = 10_000
 _LOG_CHUNK_BYTES = 1 << 20
+QUEUE_LIMIT = 1000
+"""Jobs that may wait here; further ones wait on the topic."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Delivery:
 
     raw: bytes
     mark: str
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,12 @@ class News:
 class Mediator:
     """Takes jobs on, answers for them, and lets them run one after the other."""
 
-    def __init__(self, out: str, base: str) -> None:
+    def __init__(self, out: str, base: str, queue_limit: int) -> None:
         """Take up the jobs under `out`; relative paths in messages start at `base`."""
         logs.configure()
         lifeline.die_with_any_thread()
         self._base = Path(base)
+        self._queue_limit = queue_limit
         self._table = JobTable(Path(out))
         self._scheduler = Scheduler(self._table, RayRunner(JOB_PREFIX), origin="kafka")
         self._lock = threading.Lock()
@@ -96,8 +100,15 @@ class Mediator:
         return result
 
     def submit_many(self, deliveries: Sequence[Delivery]) -> Sequence[SubmitResult]:
-        """`submit` for several messages, in order."""
-        return [self.submit(delivery.raw, mark=delivery.mark) for delivery in deliveries]
+        """`submit` for several messages, in order, while the queue has room.
+
+        Returns:
+            An answer for each, or for the first of them: the next would make the queue longer than its limit.
+        """
+        with self._lock:
+            answers = take_in(self._table, deliveries, self._base, self._queue_limit)
+        self._wake.set()
+        return answers
 
     def list(self) -> Sequence[JobSummary]:
         """Every job, in the order of acceptance."""
@@ -161,7 +172,26 @@ class Mediator:
         self._fed += len(news)
 
 
-def start_mediator(out: Path, base: Path) -> Any:
+def take_in(
+    table: JobTable, deliveries: Sequence[Delivery], base: Path, queue_limit: int
+) -> list[SubmitResult]:
+    """Submit messages to the table, in order, up to the first new job for which the queue has no room."""
+    room = queue_limit - table.n_queued()
+    answers: list[SubmitResult] = []
+    for delivery in deliveries:
+        try:
+            job = parse_job(delivery.raw, made_up_from=delivery.mark).resolved(base)
+        except JobError as error:
+            answers.append(SubmitResult(None, JobState.REJECTED, str(error)))
+            continue
+        if room <= 0 and not table.is_known(job.job_id):
+            break
+        answers.append(table.submit(job, "kafka", delivery.traceparent))
+        room -= answers[-1].new
+    return answers
+
+
+def start_mediator(out: Path, base: Path, queue_limit: int = QUEUE_LIMIT) -> Any:
     """The Mediator of this cluster, started if it is not there; its methods may be called again safely."""
     actor: Any = ray.remote(Mediator)
     return actor.options(
@@ -173,4 +203,4 @@ def start_mediator(out: Path, base: Path) -> Any:
         max_restarts=-1,
         max_task_retries=-1,
         max_concurrency=8,
-    ).remote(str(out), str(base))
+    ).remote(str(out), str(base), queue_limit)

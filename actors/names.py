@@ -1,5 +1,19 @@
 """Names under which the long-lived actors are found, and topics under which messages travel."""
 
+from anerf.jobs.topics import DEAD_LETTER_TOPIC, JOB_TOPIC, STATUS_TOPIC
+
+__all__ = [
+    "CONSUMER_GROUP",
+    "DEAD_LETTER_TOPIC",
+    "INGESTOR",
+    "JOB_PREFIX",
+    "JOB_TOPIC",
+    "MEDIATOR",
+    "NAMESPACE",
+    "RUN_PREFIX",
+    "STATUS_TOPIC",
+]
+
 NAMESPACE = "anerf"
 MEDIATOR = "mediator"
 INGESTOR = "ingestor"
@@ -8,7 +22,4 @@ JOB_PREFIX = "job-"
 RUN_PREFIX = "run-"
 """Followed by the job id: the actor that runs a job for `anerf run`."""
 
-JOB_TOPIC = "nerfConfigs"
-STATUS_TOPIC = "nerfStatus"
-DEAD_LETTER_TOPIC = "nerfConfigs.dlq"
 CONSUMER_GROUP = "anerf"

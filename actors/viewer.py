@@ -15,7 +15,7 @@ from anerf.checkpoint.manifest import read_manifest
 from anerf.checkpoint.resolve import resolve_checkpoint
 from anerf.errors import JobCancelled, JobError, StackError
 from anerf.field.threads import use_threads
-from anerf.jobs.folder import read_accepted_job
+from anerf.jobs.folder import read_accepted_job, trace_of_job
 from anerf.jobs.spec import ViewJob
 from anerf.viewer.scene_viewer import SceneViewer
 from anerf.viewer.surroundings import surroundings_of
@@ -32,7 +32,7 @@ class ViewerActor:
     """
 
     def __init__(self, job_dir: str) -> None:
-        logs.of_job(Path(job_dir))
+        logs.of_job(Path(job_dir), trace=trace_of_job(Path(job_dir)))
         self._dir = Path(job_dir)
         self._cancelled = threading.Event()
         self._viewer: SceneViewer | None = None

@@ -14,6 +14,7 @@ _bound: contextvars.ContextVar[tuple[str | None, str | None]] = contextvars.Cont
     "bound", default=(None, None)
 )
 _process_wide: tuple[str | None, str | None] = (None, None)
+_trace: str | None = None
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -50,9 +51,16 @@ def add_file(job_dir: Path) -> logging.Handler:
     return handler
 
 
-def of_job(job_dir: Path) -> None:
-    """What a process that works on one job calls first: configure, bind, and append to its `log.txt`."""
+def of_job(job_dir: Path, trace: str | None = None) -> None:
+    """What a process that works on one job calls first: configure, bind, and append to its `log.txt`.
+
+    Args:
+        job_dir: The job's folder.
+        trace: The id of the trace that the job belongs to, for every line.
+    """
+    global _trace  # noqa: PLW0603
     configure()
+    _trace = trace
     bind(job_id=job_dir.name)
     add_file(job_dir)
 
@@ -68,5 +76,6 @@ class _Format(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         job_id, expert = (own or process for own, process in zip(_bound.get(), _process_wide, strict=True))
-        record.about = f"job={job_id} " * (job_id is not None) + f"expert={expert} " * (expert is not None)
+        about = {"job": job_id, "trace": _trace, "expert": expert}
+        record.about = "".join(f"{key}={value} " for key, value in about.items() if value is not None)
         return super().format(record)

@@ -40,6 +40,9 @@ COMMANDS = MappingProxyType(
         "inspect": Command(
             "anerf.cli.inspect", "inspect", "show where a scene's cameras, experts and GPS are"
         ),
+        "schema": Command(
+            "anerf.cli.schema", "schema", "print the JSON Schema of jobs, or AsyncAPI of topics"
+        ),
         "doctor": Command(
             "anerf.cli.doctor", "doctor", "tell which field backends work here, and what the others lack"
         ),
@@ -49,6 +52,9 @@ COMMANDS = MappingProxyType(
         "bench render": Command("anerf.cli.bench_render", "bench_render", "time a picture of a checkpoint"),
         "bench quality": Command(
             "anerf.cli.bench_quality", "bench_quality", "dB after so many seconds of training and adapting"
+        ),
+        "bench ingest": Command(
+            "anerf.cli.bench_ingest", "bench_ingest", "job messages validated a second, good ones and bad"
         ),
         "run": Command("cluster.run", "run", "do one job here and now, without Kafka"),
         "up": Command("cluster.up", "up", "start Ray, Kafka, Mediator, ingestor and the render endpoint"),

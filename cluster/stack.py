@@ -32,6 +32,8 @@ class Stack:
     """Where relative paths in job messages start."""
     ray_address: str | None = None
     bootstrap_servers: str | None = None
+    kafka_config: str | None = None
+    """File with further settings of Kafka clients, such as passwords; what is in it stands nowhere else."""
     dashboard_port: int | None = None
     http_port: int | None = None
     broker_port: int | None = None

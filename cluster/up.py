@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from rich.text import Text
 from actors.names import JOB_TOPIC
 from anerf.errors import AnerfError, StackError
 from cluster.down import take_down
+from cluster.kafka_config import SERVERS, check_broker, read_kafka_settings
 from cluster.processes import listens
 from cluster.show import AsJson
 from cluster.stack import DEFAULT_OUT, LOCK_FILE, Stack, alone, joined, joined_stack, mediator, read_stack
 
 _ACTOR_TIMEOUT_S = 60.0
 FAILED_LOGS = ".up-failed"
+KAFKA_FOLDER = ".kafka"
+"""Where the embedded broker keeps its messages, below the output folder."""
 
 
 def up(
@@ -31,6 +35,9 @@ def up(
     http_port: int = 8000,
     dashboard_port: int = 8265,
     serve: bool = True,
+    kafka_config: Path | None = None,
+    queue_limit: int = 1000,
+    durable: bool = True,
 ) -> None:
     """Start Ray, a Kafka broker, the Mediator, the ingestor and the render endpoint, and tell where they are.
 
@@ -42,25 +49,40 @@ def up(
         http_port: Port of the render endpoint, or the next free one.
         dashboard_port: Port of the Ray dashboard, or the next free one.
         serve: Whether to deploy the render endpoint.
+        kafka_config: File with librdkafka's properties, `key=value` a line: TLS, SASL. It goes before
+            environment variables ANERF_KAFKA_<KEY>; --bootstrap-servers goes before both.
+        queue_limit: Jobs that may wait in the queue; further ones wait on the topic.
+        durable: Whether the embedded broker keeps its messages in <out>/.kafka instead of in memory.
     """
     console = Console(stderr=True)
     out = out.absolute()
     with alone(
         out / LOCK_FILE, f"another `anerf up` or `anerf down` is at work on {out}: wait for it to end"
     ):
-        _up(console, out, bootstrap_servers, address, num_cpus, http_port, dashboard_port, serve)
+        kafka = read_kafka_settings(kafka_config, bootstrap_servers, os.environ)
+        stack = Stack(
+            out=str(out),
+            run_dir="",
+            cwd=str(Path.cwd()),
+            bootstrap_servers=kafka.get(SERVERS),
+            kafka_config=None if kafka_config is None else str(kafka_config.absolute()),
+        )
+        _up(console, stack, kafka, address, num_cpus, http_port, dashboard_port, serve, queue_limit, durable)
 
 
 def _up(
     console: Console,
-    out: Path,
-    bootstrap_servers: str | None,
+    stack: Stack,
+    kafka: Mapping[str, str],
     address: str | None,
     num_cpus: int | None,
     http_port: int,
     dashboard_port: int,
     serve: bool,
+    queue_limit: int,
+    durable: bool,
 ) -> None:
+    out = Path(stack.out)
     old = read_stack(out)
     if old is not None and old.is_alive():
         console.print(f"The stack of {out} is up already.")
@@ -71,18 +93,20 @@ def _up(
         take_down(old)
     from cluster.head import make_run_dir
 
-    stack = Stack(out=str(out), run_dir=str(make_run_dir()), cwd=str(Path.cwd()))
+    if stack.bootstrap_servers is not None:
+        check_broker(kafka)
+    stack = replace(stack, run_dir=str(make_run_dir()))
     stack.save()
     try:
         with console.status("Starting Ray") as progress:
             stack = _start_ray(stack, address, num_cpus, dashboard_port)
             progress.update("Starting the broker")
-            stack = _start_broker(stack, bootstrap_servers)
+            stack = _start_broker(stack, kafka, durable)
             progress.update("Joining Ray")
             assert stack.ray_address is not None
             with joined(stack.ray_address, stack.environment()):
                 progress.update("Starting the Mediator and the ingestor")
-                _start_actors(stack)
+                _start_actors(stack, {**kafka, SERVERS: str(stack.bootstrap_servers)}, queue_limit)
                 if serve:
                     progress.update("Deploying the render endpoint")
                     stack = _deploy(stack, http_port)
@@ -140,20 +164,21 @@ def _start_ray(stack: Stack, address: str | None, num_cpus: int | None, dashboar
     return stack
 
 
-def _start_broker(stack: Stack, bootstrap_servers: str | None) -> Stack:
+def _start_broker(stack: Stack, kafka: Mapping[str, str], durable: bool) -> Stack:
     from cluster.broker import start_broker
 
-    if bootstrap_servers is not None:
-        stack = replace(stack, bootstrap_servers=bootstrap_servers)
-    else:
-        run_dir = Path(stack.run_dir)
-        process, port = start_broker(run_dir, run_dir / "broker.log")
-        stack = replace(stack, broker=process, broker_port=port, bootstrap_servers=f"127.0.0.1:{port}")
+    if stack.bootstrap_servers is not None:
+        return stack
+    run_dir = Path(stack.run_dir)
+    folder = Path(stack.out) / KAFKA_FOLDER if durable else None
+    process, port = start_broker(run_dir, run_dir / "broker.log", folder=folder)
+    stack = replace(stack, broker=process, broker_port=port, bootstrap_servers=f"127.0.0.1:{port}")
     stack.save()
+    check_broker({**kafka, SERVERS: f"127.0.0.1:{port}"})
     return stack
 
 
-def _start_actors(stack: Stack) -> None:
+def _start_actors(stack: Stack, kafka: Mapping[str, str], queue_limit: int) -> None:
     import ray
     from ray.exceptions import RayError
 
@@ -161,8 +186,9 @@ def _start_actors(stack: Stack) -> None:
     from actors.mediator import start_mediator
 
     try:
-        ray.get(start_mediator(Path(stack.out), Path(stack.cwd)).ready.remote(), timeout=_ACTOR_TIMEOUT_S)
-        ingestor = start_ingestor({"bootstrap.servers": stack.bootstrap_servers})
+        mediator = start_mediator(Path(stack.out), Path(stack.cwd), queue_limit)
+        ray.get(mediator.ready.remote(), timeout=_ACTOR_TIMEOUT_S)
+        ingestor = start_ingestor(kafka)
         status: Any = ray.get(ingestor.status.remote(), timeout=_ACTOR_TIMEOUT_S)
         deadline = time.monotonic() + _ACTOR_TIMEOUT_S
         # A broker lets a new reader in after some seconds; until then a job that is sent seems lost.

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from anerf.errors import JobError
 from anerf.jobs.events import JobLog, utc_now
+from anerf.jobs.headers import trace_id
 from anerf.jobs.spec import Job, fingerprint, parse_job
 from anerf.jobs.states import JobState
 
@@ -28,6 +29,8 @@ class AcceptedJob:
     origin: Origin
     accepted_at: str
     folder: Path
+    traceparent: str | None = None
+    """W3C Trace Context of the message that brought it."""
 
     @property
     def log(self) -> JobLog:
@@ -35,7 +38,7 @@ class AcceptedJob:
         return JobLog(self.folder)
 
 
-def accept_job(job: Job, out: Path, origin: Origin) -> AcceptedJob:
+def accept_job(job: Job, out: Path, origin: Origin, traceparent: str | None = None) -> AcceptedJob:
     """Make the job's folder and write its `job.json`, durably: after this the job survives a power cut.
 
     Raises:
@@ -46,19 +49,21 @@ def accept_job(job: Job, out: Path, origin: Origin) -> AcceptedJob:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise JobError(f"{folder} exists and is not a folder: give the job another `job_id`") from error
-    accepted = AcceptedJob(job, fingerprint(job), origin, utc_now(), folder)
+    accepted = AcceptedJob(job, fingerprint(job), origin, utc_now(), folder, traceparent)
+    trace = {} if traceparent is None else {"traceparent": traceparent}
     content = {
         "version": VERSION,
         "job": job.given(),
         "fingerprint": accepted.fingerprint,
         "origin": origin,
         "accepted_at": accepted.accepted_at,
+        **trace,
     }
     try:
         write_json_atomically(folder / JOB_FILE, content, replace=False)
     except FileExistsError as error:
         raise JobError(f"{folder} holds a job already: give the job another `job_id`") from error
-    accepted.log.append("accepted", op=job.op, origin=origin, fingerprint=accepted.fingerprint)
+    accepted.log.append("accepted", op=job.op, origin=origin, fingerprint=accepted.fingerprint, **trace)
     if job.ignored:
         accepted.log.append("log", message=f"fields that {job.op} jobs do not use: {', '.join(job.ignored)}")
     accepted.log.append("state", state=str(JobState.QUEUED), message="")
@@ -94,7 +99,14 @@ def read_accepted_job(folder: Path) -> AcceptedJob:
     job = parse_job(content["job"])
     if job.job_id != folder.name:
         raise JobError(f"{path} is of job {job.job_id}, not {folder.name}: give the folder its own name back")
-    return AcceptedJob(job, content["fingerprint"], content["origin"], content["accepted_at"], folder)
+    return AcceptedJob(
+        job,
+        content["fingerprint"],
+        content["origin"],
+        content["accepted_at"],
+        folder,
+        content.get("traceparent"),
+    )
 
 
 def write_json_atomically(
@@ -123,3 +135,9 @@ def write_json_atomically(
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def trace_of_job(folder: Path) -> str | None:
+    """The id of the trace that a job belongs to, for its log lines."""
+    traceparent = read_accepted_job(folder).traceparent
+    return None if traceparent is None else trace_id(traceparent)

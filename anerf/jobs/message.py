@@ -16,6 +16,9 @@ from anerf.errors import JobError
 MAX_MESSAGE_BYTES = 1 << 20
 """A job is a page of settings; a mebibyte is already somebody sending the wrong file."""
 
+MAX_PROBLEMS = 10
+"""Told in one sentence: who reads it mends the first ones first."""
+
 _WANTED = {
     "int_type": "a whole number",
     "int_parsing_size": "a smaller whole number",
@@ -70,7 +73,9 @@ def read_json_object(raw: bytes | str) -> dict[str, Any]:
 
 def unknown_key(key: str, known: Iterable[str]) -> str:
     """A clause that says that a key is unknown, with the nearest known name."""
-    near = difflib.get_close_matches(key, list(known), n=1, cutoff=0.5)
+    pairs = _pairs(_clip(key))
+    alike = [name for name in known if pairs & _pairs(name)]  # comparing costs more than all the rest
+    near = difflib.get_close_matches(_clip(key), alike, n=1, cutoff=0.5)
     remedy = f"did you mean `{near[0]}`?" if near else "remove it"
     return f"`{_clip(key)}` is not a known field, {remedy}"
 
@@ -103,10 +108,19 @@ def problem(error: ErrorDetails) -> str:
     return f"`{field}` is {shown(error['input'])}, give {wanted}"
 
 
-def sentence(problems: list[str]) -> str:
-    """All problems of one message in one sentence."""
-    count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return f"the job message has {count}: " + "; ".join(problems)
+def sentence(problems: list[str], n_more: int = 0) -> str:
+    """The problems of one message in one sentence.
+
+    Args:
+        problems: A clause each; of very many the first are told.
+        n_more: Problems that have no clause.
+    """
+    count = len(problems) + n_more
+    told = problems[:MAX_PROBLEMS]
+    more = f"; and {count - len(told)} more" if count > len(told) else ""
+    return (
+        f"the job message has {'a problem' if count == 1 else f'{count} problems'}: {'; '.join(told)}{more}"
+    )
 
 
 def shown(value: object) -> str:
@@ -124,6 +138,10 @@ def _clip(text: str, limit: int = 60) -> str:
     """At most `limit` characters that can be printed and encoded."""
     text = text if len(text) <= limit else text[: limit - 1] + "…"
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def _pairs(name: str) -> set[str]:
+    return {name[i : i + 2] for i in range(len(name) - 1)} or {name}
 
 
 def _limit(value: float) -> str:

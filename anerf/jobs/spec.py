@@ -23,7 +23,7 @@ from pydantic import (
 
 from anerf.errors import JobError
 from anerf.jobs import values
-from anerf.jobs.message import problem, read_json_object, sentence, shown, unknown_key
+from anerf.jobs.message import MAX_PROBLEMS, problem, read_json_object, sentence, shown, unknown_key
 
 Int = Annotated[int, BeforeValidator(values.whole)]
 Count = Annotated[Int, Field(ge=1, le=1_000_000_000)]
@@ -39,7 +39,9 @@ BackgroundColor = Annotated[str | tuple[float, float, float], BeforeValidator(va
 class JobFields(BaseModel):
     """Settings that every kind of job knows."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(
+        frozen=True, strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     job_id: Name
     seed: Annotated[Int, Field(ge=0, le=2**32 - 1)] = 0
@@ -128,6 +130,8 @@ class JobFields(BaseModel):
 
 class OptimizerFields(BaseModel):
     """Rays and rates, for learning beforehand and for adapting."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     support_rays: Count = 4000
     query_rays: Count = 2000
@@ -334,7 +338,8 @@ def parse_job(message: bytes | str | Mapping[str, Any], made_up_from: str | None
             if name in content and content[name] != content[alias]:
                 problems.append(f"`{alias}` and `{name}` are two names of one field, keep one of them")
             content[name] = content.pop(alias)
-    problems += [unknown_key(key, _OF_ANY_JOB) for key in content if key not in _OF_ANY_JOB]
+    unknown = [key for key in content if key not in _OF_ANY_JOB]
+    problems += [unknown_key(key, _OF_ANY_JOB) for key in unknown[:MAX_PROBLEMS]]
     own = {key: value for key, value in content.items() if key in model.model_fields}
     if own.get("job_id") is None:
         mark = (
@@ -350,7 +355,7 @@ def parse_job(message: bytes | str | Mapping[str, Any], made_up_from: str | None
     if job is None or problems:
         if "op" not in content:
             problems.append("`op` is missing and was read as train, give train, eval or view")
-        raise JobError(sentence(problems))
+        raise JobError(sentence(problems, n_more=len(unknown[MAX_PROBLEMS:])))
     job._ignored = tuple(
         sorted(key for key in content if key in _OF_ANY_JOB and key not in model.model_fields)
     )

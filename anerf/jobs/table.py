@@ -42,6 +42,7 @@ class JobSummary:
     record: JobRecord
     folder: str
     waiting_for: str = ""
+    traceparent: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, the record's beside the others."""
@@ -67,6 +68,7 @@ class _Entry:
             self.record,
             str(accepted.folder),
             self.waiting_for,
+            accepted.traceparent,
         )
 
 
@@ -97,7 +99,15 @@ class JobTable:
         entry = self._entries[accepted.job.job_id] = _Entry(accepted)
         self._catch_up(entry)
 
-    def submit(self, job: Job, origin: Origin) -> SubmitResult:
+    def is_known(self, job_id: str) -> bool:
+        """Whether there is a job of this id, so that a message with it brings no new one."""
+        return job_id in self._entries or (self.out / job_id / JOB_FILE).exists()
+
+    def n_queued(self) -> int:
+        """How many jobs wait, as far as the table knows."""
+        return sum(entry.record.state is JobState.QUEUED for entry in self._entries.values())
+
+    def submit(self, job: Job, origin: Origin, traceparent: str | None = None) -> SubmitResult:
         """Let a job in, durably; or answer with the state of the same job; or turn it away."""
         entry = self._entries.get(job.job_id)
         if entry is None and (self.out / job.job_id / JOB_FILE).exists():
@@ -108,7 +118,7 @@ class JobTable:
             entry = self._entries[job.job_id]
         if entry is None:
             try:
-                self.adopt(accept_job(job, self.out, origin))
+                self.adopt(accept_job(job, self.out, origin, traceparent))
             except JobError as error:
                 return SubmitResult(job.job_id, JobState.REJECTED, str(error))
             return SubmitResult(job.job_id, JobState.QUEUED, new=True)

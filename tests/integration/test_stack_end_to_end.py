@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer
+from jsonschema import Draft202012Validator
 
 from actors.names import DEAD_LETTER_TOPIC, STATUS_TOPIC
+from anerf.jobs.news_schema import status_schema
 from cluster.processes import Process, listens, members
 from cluster.stack import Stack, living_stack, read_stack
 
@@ -24,6 +26,8 @@ ANERF = Path(sys.executable).with_name("anerf")
 RAY_VARIABLES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_API_SERVER_ADDRESS")
 TITLES = ("raylet", "gcs_server", "tansu", "ray::DashboardAgent", "ray-dashboard-")
 UP = ("up", "--no-serve", "--num-cpus", "2")
+SECRET = "correct-horse-battery"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 class Place:
@@ -113,7 +117,9 @@ def messages(stack: Stack, topic: str, enough) -> list:
 def place(tmp_path_factory):
     """A place where the stack is up; in the end it is down, and nothing is left."""
     here = Place(tmp_path_factory.mktemp("stack"))
-    here.anerf(*UP)
+    # Not asked for by the embedded broker, and still nobody's business.
+    (here.root / "kafka.properties").write_text(f"sasl.username=anna\nsasl.password={SECRET}\n")
+    here.anerf(*UP, "--kafka-config", "kafka.properties")
     yield here
     stack = read_stack(here.out)
     here.anerf("down")
@@ -125,7 +131,7 @@ def place(tmp_path_factory):
 
 
 def test_a_job_without_a_scene_fails_with_one_sentence(place):
-    assert place.anerf("send", place.job("lost")).strip() == "lost"
+    assert place.anerf("send", place.job("lost"), "--traceparent", TRACE).splitlines()[0] == "lost"
     told = place.anerf("jobs", "watch", "lost", status=1)
     assert f"{place.root}/nowhere" in told
     shown = place.shown("lost")
@@ -177,9 +183,25 @@ def test_the_status_topic_tells_how_jobs_fare(place):
     def ended(found):
         return any(m.key() == b"lost" and json.loads(m.value())["state"] == "FAILED" for m in found)
 
-    told = [json.loads(m.value()) for m in messages(place.stack, STATUS_TOPIC, ended) if m.key() == b"lost"]
+    of_job = [m for m in messages(place.stack, STATUS_TOPIC, ended) if m.key() == b"lost"]
+    told = [json.loads(m.value()) for m in of_job]
+    for message, content in zip(of_job, told, strict=True):
+        assert dict(message.headers()) == {"anerf-version": b"1", "traceparent": TRACE.encode()}
+        Draft202012Validator(status_schema()).validate(content)
+    log = (place.out / "lost" / "log.txt").read_text()
+    assert all(f"job=lost trace={TRACE[3:35]} " in line for line in log.splitlines() if "job=" in line)
     assert told[0]["version"] == 1
     assert told[-1]["message"] == place.shown("lost")["message"]
+
+
+def test_no_secret_stands_in_any_log_or_file(place):
+    """Kafka's password, in what the stack and Ray wrote so far."""
+    looked = 0
+    for path in [*Path(place.stack.run_dir).rglob("*"), *place.out.rglob("*")]:
+        if path.is_file() and not path.is_symlink():
+            looked += 1
+            assert SECRET.encode() not in path.read_bytes(), path
+    assert looked > 20
 
 
 def test_mediator_and_ingestor_come_back_after_a_kill(place):

@@ -1,0 +1,94 @@
+"""Dead letters: messages that are no jobs, set aside with their bytes and the reason."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, Message, Producer
+
+from actors.names import DEAD_LETTER_TOPIC
+from actors.topics import quiet_settings
+from anerf.jobs.headers import Header
+
+logger = logging.getLogger(__name__)
+
+REASON, TOPIC, PARTITION, OFFSET = "reason", "topic", "partition", "offset"
+CUT = "cut-from-bytes"
+"""Header with the size of a value that the broker would not take again whole."""
+
+_CUT_BYTES = 64 << 10
+_LARGEST_BYTES = 1_000_000_000
+_TIMEOUT_MS = 30_000
+
+
+class Letter:
+    """A dead letter on its way."""
+
+    def __init__(self, message: Message, reason: str) -> None:
+        self.message = message
+        self.reason = reason
+        self.delivered = False
+        """Whether the broker has it."""
+
+
+class DeadLetters:
+    """Sends dead letters, each until the broker has it; nothing here waits. Not safe for threads."""
+
+    def __init__(self, kafka: Mapping[str, Any]) -> None:
+        """Start with librdkafka's settings."""
+        settings = {
+            **quiet_settings(kafka),
+            "acks": "all",
+            "enable.idempotence": False,
+            # What the broker let in may be larger than what a producer sends unless told so.
+            "message.max.bytes": _LARGEST_BYTES,
+            "message.timeout.ms": _TIMEOUT_MS,
+        }
+        self._producer = Producer(settings)
+
+    def send(self, message: Message, reason: str) -> Letter:
+        """Set a message aside; `poll` tells the letter when it is there."""
+        mark = f"{message.topic()}/{message.partition()}/{message.offset()}"
+        logger.warning("%s: set aside in %s: %s", mark, DEAD_LETTER_TOPIC, reason)
+        letter = Letter(message, reason)
+        self._produce(letter, cut=False)
+        return letter
+
+    def poll(self, timeout_s: float = 0.0) -> None:
+        """Let letters know whether they have arrived."""
+        self._producer.poll(timeout_s)
+
+    def flush(self, timeout_s: float) -> None:
+        """Wait a while for the letters that are on their way."""
+        self._producer.flush(timeout_s)
+
+    def _produce(self, letter: Letter, cut: bool) -> None:
+        def told(error: KafkaError | None, _message: Message) -> None:
+            if error is None:
+                letter.delivered = True
+            elif error.code() == KafkaError.MSG_SIZE_TOO_LARGE and not cut:
+                self._produce(letter, cut=True)
+            else:
+                logger.warning("a dead letter has not arrived (%s): sending it again", error)
+                self._produce(letter, cut)
+
+        value = letter.message.value()
+        headers = letter_headers(letter.message, letter.reason)
+        if cut and value is not None:
+            headers.append((CUT, str(len(value)).encode()))
+            value = value[:_CUT_BYTES]
+        self._producer.produce(
+            DEAD_LETTER_TOPIC, value=value, key=letter.message.key(), headers=headers, on_delivery=told
+        )
+
+
+def letter_headers(message: Message, reason: str) -> list[Header]:
+    """The message's own headers, then why it is no job and where it was."""
+    own: Sequence[Any] = message.headers() or ()  # type: ignore[assignment]
+    return [
+        *own,
+        (REASON, reason.encode("utf-8", "replace")),
+        (TOPIC, (message.topic() or "").encode()),
+        (PARTITION, str(message.partition()).encode()),
+        (OFFSET, str(message.offset()).encode()),
+    ]
