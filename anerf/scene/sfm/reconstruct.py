@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from anerf.errors import InputError
 from anerf.geometry.alignment import Similarity
+from anerf.geometry.camera_models import PARAMETER_NAMES
 from anerf.geometry.geodesy import GeodeticReference, ecef_to_enu, enu_to_ecef
 from anerf.scene.folder import new_folder
 from anerf.scene.georeference import Georeference, georeference
@@ -31,6 +32,7 @@ from anerf.scene.world import HeightPrior, fit_to_gps
 log = logging.getLogger(__name__)
 
 _FEWEST_FIXES = 3
+_SMALLEST_PX = 64
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,20 @@ class ReconstructOptions:
     neighbours: int = 24
     """With how many of the nearest each photograph is compared, from 60 photographs on."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuses what COLMAP cannot work with."""
+        if self.camera_model not in PARAMETER_NAMES:
+            raise InputError(
+                f"there is no camera model {self.camera_model}; --camera-model knows "
+                f"{', '.join(PARAMETER_NAMES)}"
+            )
+        if self.max_image_px < _SMALLEST_PX or self.neighbours < 1 or self.seed < 0:
+            raise InputError(
+                f"--max-image-px {self.max_image_px}, --neighbours {self.neighbours} and --seed "
+                f"{self.seed} cannot "
+                f"be; give at least {_SMALLEST_PX}, 1 and 0"
+            )
 
     @property
     def settings(self) -> dict[str, str | int]:

@@ -5,6 +5,7 @@ import pytest
 
 from anerf.errors import InputError
 from anerf.scene.sfm.pairs import pairs_among, pairs_between
+from anerf.scene.sfm.reconstruct import ReconstructOptions
 
 
 def _line(n: int) -> np.ndarray:
@@ -44,3 +45,13 @@ def test_new_ones_with_old_ones():
     pairs = pairs_between(new, _line(30), 3)
     assert {(0, 9), (0, 10), (0, 11)} == {pair for pair in pairs if pair[0] == 0}
     assert [j for i, j in pairs if i == 1] == list(range(30))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"camera_model": "FOO"}, {"max_image_px": 0}, {"neighbours": 0}, {"seed": -1}]
+)
+def test_options_that_cannot_be(wrong):
+    with pytest.raises(
+        InputError, match=r"no camera model FOO; --camera-model knows|cannot be; give at least"
+    ):
+        ReconstructOptions(**wrong)
