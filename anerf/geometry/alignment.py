@@ -83,8 +83,13 @@ def robust_similarity(
         noise = 1.4826 * (1 + 5 / (n - 3)) * np.median(off)
         # The floor: a millionth of the extent, where points agree to rounding.
         noise = max(noise, 1e-6 * float(np.ptp(target, axis=0).max()), 1e-12)
-        found = similarity(source, target, 1 / (1 + (off / (_CAUCHY * noise)) ** 2))
+        found = similarity(source, target, cauchy_weights(off, noise))
     return found
+
+
+def cauchy_weights(off: Float[np.ndarray, " n"], noise: float) -> Float[np.ndarray, " n"]:
+    """How much residuals count whose good ones are as large as `noise` (one standard deviation)."""
+    return 1 / (1 + (off / (_CAUCHY * noise)) ** 2)
 
 
 def _check(source: Float[np.ndarray, "n 3"]) -> None:

@@ -59,7 +59,7 @@ def ecef_to_enu(
     coordinates: Float[np.ndarray, "*n 3"] | Float[np.ndarray, "*n 3 4"], reference: GeodeticReference
 ) -> np.ndarray:
     """Points (..., 3) or poses (..., 3, 4) from ECEF to ENU about `reference`."""
-    origin, rotation = _frame(reference)
+    origin, rotation = enu_frame(reference)
     if coordinates.shape[-1] == 4:
         centred = np.array(coordinates, dtype=np.float64)
         centred[..., 3] -= origin
@@ -71,7 +71,7 @@ def enu_to_ecef(
     coordinates: Float[np.ndarray, "*n 3"] | Float[np.ndarray, "*n 3 4"], reference: GeodeticReference
 ) -> np.ndarray:
     """Points (..., 3) or poses (..., 3, 4) from ENU about `reference` to ECEF."""
-    origin, rotation = _frame(reference)
+    origin, rotation = enu_frame(reference)
     if coordinates.shape[-1] == 4:
         turned = rotation @ np.asarray(coordinates, dtype=np.float64)
         turned[..., 3] += origin
@@ -103,7 +103,7 @@ def is_ecef(xyz: Float[np.ndarray, "n 3"]) -> bool:
     return abs(radius_m - _POLAR_RADIUS_M) < 2 * _HIGHEST_M
 
 
-def _frame(reference: GeodeticReference) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
+def enu_frame(reference: GeodeticReference) -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3 3"]]:
     """ECEF position of the reference, and its east, north and up axes as columns."""
     place = reference.latitude_deg, reference.longitude_deg
     origin = np.array(pymap3d.geodetic2ecef(*place, reference.height_m), dtype=np.float64)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from anerf.errors import InputError
-from anerf.geometry.alignment import robust_similarity
+from anerf.geometry.alignment import cauchy_weights, robust_similarity
 from anerf.geometry.geodesy import GeodeticReference, geodetic_to_enu
 from anerf.scene.gps import GpsFix
 
@@ -231,8 +231,8 @@ def _height_findings(
     if spread_m <= _HEIGHT_SPREAD_M[0]:
         return findings
     flight = heights_m[np.isfinite(heights_m)]
-    third = max(1, len(flight) // 10)
-    first, last = float(np.median(flight[:third])), float(np.median(flight[-third:]))
+    tenth = max(1, len(flight) // 10)
+    first, last = float(np.median(flight[:tenth])), float(np.median(flight[-tenth:]))
     order = (
         np.corrcoef(np.arange(len(flight)), flight)[0, 1] if len(flight) > 2 and np.ptp(flight) > 0 else 0.0
     )
@@ -266,7 +266,7 @@ def _tilt(points_xyz: Float[np.ndarray, "p 3"]) -> tuple[float, float] | None:
         plane, *_ = np.linalg.lstsq(weighted.T @ columns, weighted.T @ flat[:, 2], rcond=None)
         off = flat[:, 2] - columns @ plane
         noise = max(1.4826 * float(np.median(np.abs(off))), 1e-6)
-        weights = 1 / (1 + (off / (2.385 * noise)) ** 2)
+        weights = cauchy_weights(off, noise)
     return float(np.degrees(np.arctan(np.hypot(*plane[:2])))), float(
         np.degrees(np.arctan2(plane[0], plane[1])) % 360
     )

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from PIL import Image
 
 from anerf.errors import InputError
-from anerf.geometry.alignment import Similarity
+from anerf.geometry.alignment import Similarity, cauchy_weights
 from anerf.geometry.cameras import pixel_directions
 from anerf.geometry.geodesy import GeodeticReference
 from anerf.scene.photographs import UNREADABLE
@@ -75,7 +75,7 @@ def _upright(points: Float[np.ndarray, "p 3"], cameras: Float[np.ndarray, "n 3"]
         off = flat @ axes[:, 0]
         middle = middle + axes[:, 0] * np.median(off)
         off = np.abs(off - np.median(off))
-        weights = 1 / (1 + (off / (2.385 * max(1.4826 * float(np.median(off)), 1e-12))) ** 2)
+        weights = cauchy_weights(off, max(1.4826 * float(np.median(off)), 1e-12))
     up = axes[:, 0] * (1.0 if np.median((cameras - middle) @ axes[:, 0]) > 0 else -1.0)
     east = axes[:, 2]
     return np.stack((east, np.cross(up, east), up))

@@ -21,7 +21,7 @@ HeightPrior = Literal["gps", "median"]
 WorldKind = Literal["ecef", "enu", "unreferenced"]
 # A frame that GPS turns and scales by no more than this is local east, north, up in metres.
 _ENU_TURN_DEG, _ENU_SCALE = 3.0, 0.05
-_FEWEST_FIXES = 3
+FEWEST_FIXES = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ def world_of(
         return World("ecef", "poses in ECEF")
     if stated is not None:
         return World("enu", "poses in east, north, up metres about a stated origin", stated)
-    if sum(fix is not None for fix in fixes) < _FEWEST_FIXES:
+    if sum(fix is not None for fix in fixes) < FEWEST_FIXES:
         return None
     return _world_by_gps(cameras, fixes, height_prior)
 
@@ -95,10 +95,10 @@ def fit_to_gps(
     level = height_prior == "median"
     used = tuple(i for i, fix in enumerate(fixes) if fix is not None and (level or fix.height_m is not None))
     known = [fix for fix in (fixes[i] for i in used) if fix is not None]
-    if len(known) < _FEWEST_FIXES:
+    if len(known) < FEWEST_FIXES:
         raise InputError(
             f"{len(known)} of {len(fixes)} photographs have GPS with a height, but alignment needs "
-            f"{_FEWEST_FIXES}; give positions in gps.csv, or --height-prior median if only heights are "
+            f"{FEWEST_FIXES}; give positions in gps.csv, or --height-prior median if only heights are "
             "missing"
         )
     if level:

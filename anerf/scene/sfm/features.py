@@ -1,6 +1,5 @@
 """Features of photographs and matches between them, in COLMAP's database; what is there is not done again."""
 
-import logging
 import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,8 +10,6 @@ import pycolmap
 
 from anerf.errors import InputError
 from anerf.scene.sfm.workplace import Numbered, StageProgress, Workplace
-
-log = logging.getLogger(__name__)
 
 _FEATURES_AT_ONCE = 16
 _PAIRS_AT_ONCE = 200

@@ -1,6 +1,7 @@
 """From matches to poses and points, in a frame of the reconstruction's own."""
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import pycolmap
@@ -20,8 +21,9 @@ _LIMIT_SHARE, _LIMIT_PX = 1 / 320, (1.0, 4.0)
 _LOSS_PX = 0.3
 
 
-def mapping_options(longest_side_px: int, seed: int) -> pycolmap.IncrementalPipelineOptions:
+def mapping_options(cameras: Iterable[pycolmap.Camera], seed: int) -> pycolmap.IncrementalPipelineOptions:
     """COLMAP's options, with limits that suit the pictures' size."""
+    longest_side_px = max(max(camera.width, camera.height) for camera in cameras)
     options = pycolmap.IncrementalPipelineOptions(random_seed=seed)
     limit_px = min(max(longest_side_px * _LIMIT_SHARE, _LIMIT_PX[0]), _LIMIT_PX[1])
     options.mapper.filter_max_reproj_error = limit_px
@@ -55,8 +57,7 @@ def map_photographs(workplace: Workplace, progress: StageProgress, seed: int) ->
 def _run(workplace: Workplace, out: Path, progress: StageProgress, seed: int) -> None:
     n_all = len(workplace.photographs)
     with opened(workplace.database) as connection:
-        longest_px = max(max(camera.width, camera.height) for camera in connection.read_all_cameras())
-    options = mapping_options(longest_px, seed)
+        options = mapping_options(connection.read_all_cameras(), seed)
     options.min_model_size = min(options.min_model_size, _FEWEST)
     registered = 2
     progress("mapping", 0, n_all)

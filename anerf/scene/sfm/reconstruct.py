@@ -12,7 +12,7 @@ from jaxtyping import Float
 from anerf.errors import InputError
 from anerf.geometry.alignment import Similarity
 from anerf.geometry.camera_models import PARAMETER_NAMES
-from anerf.geometry.geodesy import GeodeticReference, ecef_to_enu, enu_to_ecef
+from anerf.geometry.geodesy import GeodeticReference, ecef_to_enu, enu_frame
 from anerf.scene.folder import new_folder
 from anerf.scene.georeference import Georeference, georeference
 from anerf.scene.gps import GPS_FILE, GpsFix, fixes_ecef, photograph_fixes, read_gps_table
@@ -27,11 +27,10 @@ from anerf.scene.sfm.workplace import (
     quiet_colmap,
     take_file,
 )
-from anerf.scene.world import HeightPrior, fit_to_gps
+from anerf.scene.world import FEWEST_FIXES, HeightPrior, fit_to_gps
 
 log = logging.getLogger(__name__)
 
-_FEWEST_FIXES = 3
 _SMALLEST_PX = 64
 
 
@@ -56,9 +55,8 @@ class ReconstructOptions:
             )
         if self.max_image_px < _SMALLEST_PX or self.neighbours < 1 or self.seed < 0:
             raise InputError(
-                f"--max-image-px {self.max_image_px}, --neighbours {self.neighbours} and --seed "
-                f"{self.seed} cannot "
-                f"be; give at least {_SMALLEST_PX}, 1 and 0"
+                f"--max-image-px {self.max_image_px}, --neighbours {self.neighbours} and --seed {self.seed} "
+                f"cannot be; give at least {_SMALLEST_PX}, 1 and 0"
             )
 
     @property
@@ -144,7 +142,7 @@ def _place(
     )
     names = [name_of[image.name] for image in images]
     found = None
-    if sum(fix_of[name] is not None for name in names) >= _FEWEST_FIXES:
+    if sum(fix_of[name] is not None for name in names) >= FEWEST_FIXES:
         cameras = np.stack([image.projection_center() for image in images])
         known = [fix_of[name] for name in names]
         fit = fit_to_gps(cameras, known, height_prior)
@@ -160,12 +158,10 @@ def _place(
         log.warning(
             "fewer than %d photographs of %s have GPS: the model stays in a frame of its own; place it "
             "with anerf "
-            "prepare --manhattan --enu-ref LATITUDE,LONGITUDE,HEIGHT", _FEWEST_FIXES, workplace.survey,
+            "prepare --manhattan --enu-ref LATITUDE,LONGITUDE,HEIGHT", FEWEST_FIXES, workplace.survey,
         )  # fmt: skip
-    for image in images:
-        image.name = name_of[image.name]
-    for image_id in [i for i in model.images if not model.image(i).has_pose]:
-        model.image(image_id).name = name_of.get(model.image(image_id).name, model.image(image_id).name)
+    for image_id in list(model.images):
+        model.image(image_id).name = name_of[model.image(image_id).name]
     with new_folder(workplace.survey / "model") as partial:
         model.write(partial)
     missing = tuple(sorted(set(name_of.values()) - set(names)))
@@ -190,5 +186,5 @@ def _c2w(image: pycolmap.Image) -> Float[np.ndarray, "3 4"]:
 
 def enu_in_ecef(about: GeodeticReference) -> Similarity:
     """The rigid motion from ENU about a reference to ECEF."""
-    axes = enu_to_ecef(np.vstack((np.zeros(3), np.eye(3))), about)
-    return Similarity(1.0, (axes[1:] - axes[0]).T, axes[0])
+    origin, rotation = enu_frame(about)
+    return Similarity(1.0, rotation, origin)

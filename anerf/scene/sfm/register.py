@@ -5,7 +5,6 @@ these points (COLMAP's incremental mapper with all old frames fixed), and only t
 survey's model.
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,8 +33,6 @@ from anerf.scene.sfm.workplace import (
 )
 from anerf.scene.survey import model_folder
 from anerf.scene.transforms import SPLIT_NAME
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -198,8 +195,7 @@ def _locate(
         )
         held.frame(image.frame_id).set_cam_from_world(image.camera_id, pose)
         held.register_frame(image.frame_id)
-    longest_px = max(max(camera.width, camera.height) for camera in held.cameras.values())
-    mapping = mapping_options(longest_px, seed)
+    mapping = mapping_options(held.cameras.values(), seed)
     with new_folder(workplace.root / "held") as partial:
         held = pycolmap.triangulate_points(
             held, workplace.database, workplace.images, partial, options=mapping
