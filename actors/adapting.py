@@ -22,7 +22,7 @@ from anerf.checkpoint.shards import copy_shard
 from anerf.errors import JobCancelled, SceneError
 from anerf.jobs import settings
 from anerf.jobs.events import JobLog
-from anerf.jobs.folder import write_json_atomically
+from anerf.jobs.folder import SUMMARY_FILE, write_json_atomically
 from anerf.jobs.learning import (
     adaptation_batch,
     base_checkpoint,
@@ -148,7 +148,7 @@ class AdaptRun:
         if poses:
             summary["poses"] = asdict(PoseSummary.of(poses))
         self._save_sheet(plan)
-        write_json_atomically(Path(self._dir) / "summary.json", summary)
+        write_json_atomically(Path(self._dir) / SUMMARY_FILE, summary)
         return summary
 
     def _refined_poses(self, scene: Scene, uri: str) -> Corrections:

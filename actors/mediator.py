@@ -12,19 +12,22 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import ray
 
 from actors import lifeline, metrics
+from actors.limits import Limits
 from actors.names import JOB_PREFIX, MEDIATOR, NAMESPACE
 from actors.runner import RayRunner, end_stale_jobs
 from actors.scheduler import Scheduler
 from anerf import logs
-from anerf.errors import JobError
+from anerf.errors import JobError, QueueFull
 from anerf.jobs.events import Event
 from anerf.jobs.folder import Origin
+from anerf.jobs.retention import Retention, remove_results
 from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
 from anerf.jobs.table import JobSummary, JobTable, SubmitResult
@@ -33,10 +36,10 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 0.3
 _METRICS_PERIOD_S = 2.0
+_RETENTION_PERIOD_S = 60.0
+_DISK_RETRY_S = 2.0
 _FEED_LENGTH = 10_000
 _LOG_CHUNK_BYTES = 1 << 20
-QUEUE_LIMIT = 1000
-"""Jobs that may wait here; further ones wait on the topic."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,19 @@ class News:
 
 
 class Mediator:
-    """Takes jobs on, answers for them, and lets them run one after the other."""
+    """Takes jobs on, answers for them, and lets them run when their turn comes.
 
-    def __init__(self, out: str, base: str, queue_limit: int) -> None:
+    While the disk is full, jobs are not taken on and states do not change: what is not on the disk has not
+    happened. It is told in the log, and waited for.
+    """
+
+    def __init__(self, out: str, base: str, limits: Limits) -> None:
         """Take up the jobs under `out`; relative paths in messages start at `base`."""
         logs.configure()
         lifeline.die_with_any_thread()
         self._base = Path(base)
-        self._queue_limit = queue_limit
+        self._queue_limit = limits.queue
+        self._retention = Retention(limits.keep_days)
         self._table = JobTable(Path(out))
         self._scheduler = Scheduler(self._table, RayRunner(JOB_PREFIX), origin="kafka")
         self._lock = threading.Lock()
@@ -88,14 +96,22 @@ class Mediator:
         """The output folder, once the table is there."""
         return str(self._table.out)
 
-    def submit(self, raw: bytes, origin: Origin = "kafka", mark: str | None = None) -> SubmitResult:
-        """Take a job on, durably, before this returns; safe to call again with the same message."""
+    def submit(
+        self, raw: bytes, origin: Origin = "kafka", mark: str | None = None, traceparent: str | None = None
+    ) -> SubmitResult:
+        """Take a job on, durably, before this returns; safe to call again with the same message.
+
+        Raises:
+            QueueFull: it would be a new one, and too many wait already. OSError: the disk does not take it.
+        """
         try:
             job = parse_job(raw, made_up_from=mark).resolved(self._base)
         except JobError as error:
             return SubmitResult(None, JobState.REJECTED, str(error))
         with self._lock:
-            result = self._table.submit(job, origin)
+            if self._table.n_queued() >= self._queue_limit and not self._table.is_known(job.job_id):
+                raise QueueFull(f"{self._queue_limit} jobs wait already, the most that may: send it later")
+            result = self._table.submit(job, origin, traceparent)
         self._wake.set()
         return result
 
@@ -103,7 +119,8 @@ class Mediator:
         """`submit` for several messages, in order, while the queue has room.
 
         Returns:
-            An answer for each, or for the first of them: the next would make the queue longer than its limit.
+            An answer for each, or for the first of them: the next would make the queue longer than its limit,
+            or the disk did not take it.
         """
         with self._lock:
             answers = take_in(self._table, deliveries, self._base, self._queue_limit)
@@ -152,16 +169,40 @@ class Mediator:
             return News(self._feed_name, self._fed, tuple(itertools.islice(self._feed, skip, None)))
 
     def _loop(self) -> None:
-        tell_metrics_at = 0.0
+        tell_metrics_at = expire_at = 0.0
         while True:
+            wait_s = _TICK_S
             with self._lock:
-                self._scheduler.tick()
+                try:
+                    self._scheduler.tick()
+                except OSError as error:
+                    logger.error("states cannot be written, trying again: %s", error)
+                    wait_s = _DISK_RETRY_S
                 self._tell(self._table.take_news())
                 if time.monotonic() >= tell_metrics_at:
                     tell_metrics_at = time.monotonic() + _METRICS_PERIOD_S
                     self._tell_metrics()
-            self._wake.wait(_TICK_S)
+            if time.monotonic() >= expire_at:
+                expire_at = time.monotonic() + _RETENTION_PERIOD_S
+                self._expire()
+            self._wake.wait(wait_s)
             self._wake.clear()
+
+    def _expire(self) -> None:
+        """Remove the results of jobs that ended long ago."""
+        with self._lock:
+            starts = [
+                self._table.accepted(job.job_id).job.checkpoint_path for job in self._table.unfinished()
+            ]
+            jobs = self._retention.expendable(
+                self._table.summaries(), [Path(start) for start in starts if start], datetime.now(UTC)
+            )
+        for job in jobs:
+            n_removed = remove_results(Path(job.folder))
+            with self._lock:
+                self._table.accepted(job.job_id).log.append("expired", n_removed=n_removed)
+                self._table.show(job.job_id)
+            logger.info("job %s ended long ago: its results were removed, its record stays", job.job_id)
 
     def _tell_metrics(self) -> None:
         queued = [j.accepted_at for j in self._table.unfinished() if j.record.state is JobState.QUEUED]
@@ -186,12 +227,16 @@ def take_in(
             continue
         if room <= 0 and not table.is_known(job.job_id):
             break
-        answers.append(table.submit(job, "kafka", delivery.traceparent))
+        try:
+            answers.append(table.submit(job, "kafka", delivery.traceparent))
+        except OSError as error:
+            logger.error("jobs cannot be taken on, trying again: %s", error)
+            break
         room -= answers[-1].new
     return answers
 
 
-def start_mediator(out: Path, base: Path, queue_limit: int = QUEUE_LIMIT) -> Any:
+def start_mediator(out: Path, base: Path, limits: Limits) -> Any:
     """The Mediator of this cluster, started if it is not there; its methods may be called again safely."""
     actor: Any = ray.remote(Mediator)
     return actor.options(
@@ -203,4 +248,4 @@ def start_mediator(out: Path, base: Path, queue_limit: int = QUEUE_LIMIT) -> Any
         max_restarts=-1,
         max_task_retries=-1,
         max_concurrency=8,
-    ).remote(str(out), str(base), queue_limit)
+    ).remote(str(out), str(base), limits)

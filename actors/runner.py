@@ -1,21 +1,24 @@
 """Runs jobs as Ray actors, one actor a job, and watches how they end."""
 
 import logging
+import threading
 import time
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, cast
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.names import JOB_PREFIX, NAMESPACE
-from actors.scheduler import LEARNING_LIMIT, VIEW_LIMIT, MachineFailure, Outcome
+from actors.scheduler import MachineFailure, Outcome
 from anerf.jobs.folder import AcceptedJob
 from anerf.jobs.spec import ViewJob
+from anerf.jobs.turns import Resources
 
 logger = logging.getLogger(__name__)
 
 _NAME_FREED_TIMEOUT_S = 15.0
+_GIB = 2**30
 
 
 class RayRunner:
@@ -26,14 +29,27 @@ class RayRunner:
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
-        self._threads = ThreadPoolExecutor(LEARNING_LIMIT + VIEW_LIMIT, thread_name_prefix="job")
         self._runs: dict[str, Future[str]] = {}
         self._actors: dict[str, Any] = {}
         self._asked_to_stop: set[str] = set()
 
+    def capacity(self) -> Resources:
+        """What the living nodes have together."""
+        total = ray.cluster_resources()
+        return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0), total.get("memory", 0.0) / _GIB)
+
     def start(self, accepted: AcceptedJob) -> None:
         """Start the job's actor, and wait for its end, in a thread of its own."""
-        self._runs[accepted.job.job_id] = self._threads.submit(self._run, accepted)
+        run: Future[str] = Future()
+        self._runs[accepted.job.job_id] = run
+
+        def work() -> None:
+            try:
+                run.set_result(self._run(accepted))
+            except BaseException as error:  # noqa: BLE001 it goes to whoever asks for the outcome
+                run.set_exception(error)
+
+        threading.Thread(target=work, name=f"job {accepted.job.job_id}", daemon=True).start()
 
     def ask_to_stop(self, job_id: str) -> None:
         """Tell a running job to end after its current step."""
@@ -56,6 +72,10 @@ class RayRunner:
                 error = run.exception()
                 outcomes.append(Outcome(job_id, error, "" if error else run.result()))
         return outcomes
+
+    def clear(self, job_id: str) -> None:
+        """End what a job that does not run has left behind."""
+        threading.Thread(target=end_actor, args=(self._prefix + job_id,), daemon=True).start()
 
     def _run(self, accepted: AcceptedJob) -> str:
         job_id = accepted.job.job_id

@@ -1,31 +1,32 @@
-"""Whose turn it is: starts queued jobs, tries failed ones again, cancels.
+"""Drives jobs through their states: starts them in turn, tries them again, stops them.
 
-The policy without the machinery: a `Runner` does the running, the `JobTable` remembers. The Mediator
-drives one for every job of the cluster, `anerf run` one for a single job.
+The policy without the machinery: whose turn it is says `anerf.jobs.turns`, what is tried again
+`anerf.jobs.faults`; a `Runner` does the running, the `JobTable` remembers. The Mediator drives one for every
+job of the cluster, `anerf run` one for a single job.
 """
 
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from datetime import UTC, datetime
+from typing import Literal, Protocol
 
 from anerf.errors import AnerfError, JobCancelled, JobError
+from anerf.jobs.faults import Fault, judge, reason
 from anerf.jobs.folder import AcceptedJob, Origin
 from anerf.jobs.states import JobState
 from anerf.jobs.table import JobSummary, JobTable
+from anerf.jobs.turns import Resources, Turn, give_turns, turn_of
 
 logger = logging.getLogger(__name__)
 
-LEARNING_LIMIT = 1
-"""Jobs that train or adapt at a time: each takes the whole machine."""
-VIEW_LIMIT = 2
-"""View jobs beside them."""
-FIRST_BACKOFF_S = 2.0
-MAX_BACKOFF_S = 60.0
-CANCEL_GRACE_S = 20.0
-"""A job that has not ended this long after it was told to is ended by force."""
+CANCEL_GRACE_S = 1.5
+"""A job that was cancelled and has not ended this long after is ended by force: its last checkpoint stays."""
+STOP_GRACE_S = 20.0
+"""The same for a job that makes room or has passed its deadline: nobody waits for it to go."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Outcome:
 
 class Runner(Protocol):
     """Runs jobs somewhere. No method blocks for longer than starting a process takes."""
+
+    def capacity(self) -> Resources:
+        """What there is to run jobs with, in use or not."""
+        ...
 
     def start(self, accepted: AcceptedJob) -> None:
         """Start a job; its outcome comes through `ended`, also when it cannot be started."""
@@ -56,9 +61,34 @@ class Runner(Protocol):
         """Jobs that have ended since the last call."""
         ...
 
+    def clear(self, job_id: str) -> None:
+        """End whatever a job that does not run has left behind; harmless where there is nothing."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Run:
+    turn: Turn
+    saved_step: int
+    """Of its last checkpoint when the run began."""
+
+
+@dataclass
+class _Stop:
+    """Why a running job was asked to end, and when it is ended by force."""
+
+    why: Literal["cancel", "deadline", "room"]
+    message: str
+    kill_at: float
+    forced: bool = False
+
 
 class Scheduler:
-    """Drives the jobs of one origin through their states. Not safe for threads."""
+    """Drives the jobs of one origin through their states. Not safe for threads.
+
+    A method that raises OSError (the disk is full) has changed nothing that is not on the disk: call it
+    again.
+    """
 
     def __init__(
         self, table: JobTable, runner: Runner, origin: Origin, clock: Callable[[], float] = time.monotonic
@@ -67,31 +97,33 @@ class Scheduler:
         self._runner = runner
         self._origin = origin
         self._clock = clock
-        self._running: dict[str, str] = {}
-        """Operation by job id."""
+        self._running: dict[str, _Run] = {}
+        self._ended: deque[Outcome] = deque()
         self._not_before: dict[str, float] = {}
-        self._kill_at: dict[str, float] = {}
-        """By job id, for jobs that were told to end."""
+        self._stops: dict[str, _Stop] = {}
+        self._deadlines: dict[str, float] = {}
+        """On our clock, so that a wall clock that is set does not end jobs."""
 
     def put_back(self, jobs: Iterable[JobSummary]) -> None:
-        """Queue again what was running when its scheduler died; the interrupted attempt does not count."""
+        """Queue again what was running when its scheduler died, unless it had just ended."""
         for job in jobs:
             if self._is_ours(job) and job.record.state is JobState.RUNNING:
-                attempt = max(0, job.record.attempt - 1)
-                self._table.change(job.job_id, JobState.QUEUED, "put back after a restart", attempt)
+                if self._table.accepted(job.job_id).has_summary():
+                    self._table.change(job.job_id, JobState.SUCCEEDED, "had ended before a restart")
+                else:
+                    self._table.change(job.job_id, JobState.QUEUED, "put back after a restart")
 
     def tick(self) -> None:
-        """Take in what has ended, start what may start."""
-        for outcome in self._runner.ended():
-            self._conclude(outcome)
-        for job_id, deadline in list(self._kill_at.items()):
-            if self._clock() >= deadline:
-                logger.warning("job %s did not stop within %g s: ending it by force", job_id, CANCEL_GRACE_S)
-                self._kill_at[job_id] = math.inf
-                self._runner.kill(job_id)
-        for job in self._table.unfinished():
-            if self._is_ours(job) and job.record.state is JobState.QUEUED:
-                self._start_or_wait(job)
+        """Take in what has ended, stop what must stop, start what may start."""
+        self._ended.extend(self._runner.ended())
+        while self._ended:
+            self._conclude(self._ended[0])
+            self._ended.popleft()
+        ours = [job for job in self._table.unfinished() if self._is_ours(job)]
+        for job in ours:
+            self._keep_deadline(job)
+        self._force_late_ones()
+        self._give_turns([job for job in ours if job.record.state is JobState.QUEUED])
 
     def cancel(self, job_id: str) -> JobSummary:
         """End a job: a queued one now, a running one after its current step; an ended one stays as it is.
@@ -103,53 +135,125 @@ class Scheduler:
         if not self._is_ours(job) and not job.record.state.is_terminal:
             raise JobError(f"job {job_id} belongs to the `anerf run` that started it: press Ctrl-C there")
         if job.record.state is JobState.QUEUED:
-            self._not_before.pop(job_id, None)
-            self._table.change(job_id, JobState.CANCELLED, "cancelled before it ran")
-        elif job_id in self._running and job_id not in self._kill_at:
-            self._kill_at[job_id] = self._clock() + CANCEL_GRACE_S
-            self._runner.ask_to_stop(job_id)
+            self._end_queued(job_id, JobState.CANCELLED, "cancelled before it ran")
+        elif job_id in self._running:
+            self._stop(job_id, _Stop("cancel", "cancelled", self._clock() + CANCEL_GRACE_S))
         return self._table.show(job_id)
 
     def _is_ours(self, job: JobSummary) -> bool:
         return job.origin == self._origin
 
-    def _start_or_wait(self, job: JobSummary) -> None:
-        if self._not_before.get(job.job_id, 0.0) > self._clock():
-            self._table.wait_for(job.job_id, "until the pause after its last attempt is over")
+    def _give_turns(self, queued: list[JobSummary]) -> None:
+        total = self._runner.capacity()
+        ready = []
+        for job in queued:
+            if self._not_before.get(job.job_id, 0.0) > self._clock():
+                self._table.wait_for(job.job_id, "until the pause after its last attempt is over")
+            elif job.job_id not in self._running and not self._is_over(job.job_id):
+                ready.append(turn_of(self._table.accepted(job.job_id).job, total))
+        turns = give_turns(ready, [run.turn for run in self._running.values()], total, self._stops)
+        for job_id, why in turns.waiting.items():
+            self._table.wait_for(job_id, why)
+        for job_id, room_for in turns.make_room.items():
+            message = f"made room for {room_for}"
+            self._stop(job_id, _Stop("room", message, self._clock() + STOP_GRACE_S))
+        of = {turn.job_id: turn for turn in ready}
+        for job_id in turns.start:
+            record = self._table.show(job_id).record
+            self._table.change(job_id, JobState.RUNNING, attempt=record.attempt + 1)
+            self._not_before.pop(job_id, None)
+            self._running[job_id] = _Run(of[job_id], record.saved_step)
+            self._runner.start(self._table.accepted(job_id))
+
+    def _is_over(self, job_id: str) -> bool:
+        """Whether a job must not start any more, since its deadline has passed."""
+        return self._deadlines.get(job_id, math.inf) <= self._clock()
+
+    def _keep_deadline(self, job: JobSummary) -> None:
+        accepted = self._table.accepted(job.job_id)
+        limit_s = accepted.job.deadline_s
+        if limit_s is None:
             return
-        views = [job_id for job_id, op in self._running.items() if op == "view"]
-        learning = [job_id for job_id, op in self._running.items() if op != "view"]
-        rivals, limit = (views, VIEW_LIMIT) if job.op == "view" else (learning, LEARNING_LIMIT)
-        if len(rivals) >= limit:
-            self._table.wait_for(job.job_id, f"until {' or '.join(rivals)} has ended ({limit} at a time)")
+        if job.job_id not in self._deadlines:
+            age_s = (datetime.now(UTC) - datetime.fromisoformat(accepted.accepted_at)).total_seconds()
+            # A wall clock that was set back must not make a deadline later than it can be.
+            self._deadlines[job.job_id] = self._clock() + limit_s - max(0.0, age_s)
+        if self._deadlines[job.job_id] > self._clock():
             return
-        self._not_before.pop(job.job_id, None)
-        self._running[job.job_id] = job.op
-        self._table.change(job.job_id, JobState.RUNNING, attempt=job.record.attempt + 1)
-        self._runner.start(self._table.accepted(job.job_id))
+        message = f"its deadline, {limit_s:g} s after its acceptance, has passed"
+        if job.job_id in self._running:
+            self._stop(job.job_id, _Stop("deadline", message, self._clock() + STOP_GRACE_S))
+        elif job.record.state is JobState.QUEUED:
+            self._end_queued(job.job_id, JobState.FAILED, message)
+
+    def _stop(self, job_id: str, stop: _Stop) -> None:
+        """Ask a running job to end; a reason that leaves it less time replaces an earlier one."""
+        earlier = self._stops.get(job_id)
+        if earlier is None or (stop.why == "cancel" and earlier.why != "cancel"):
+            self._stops[job_id] = stop
+            self._runner.ask_to_stop(job_id)
+
+    def _force_late_ones(self) -> None:
+        for job_id, stop in self._stops.items():
+            if not stop.forced and self._clock() >= stop.kill_at:
+                logger.warning("job %s (%s) has not stopped yet: ending it by force", job_id, stop.message)
+                stop.forced = True
+                self._runner.kill(job_id)
+
+    def _end_queued(self, job_id: str, state: JobState, message: str) -> None:
+        self._table.change(job_id, state, message)
+        self._not_before.pop(job_id, None)
+        self._deadlines.pop(job_id, None)
+        self._runner.clear(job_id)
 
     def _conclude(self, outcome: Outcome) -> None:
         job_id, error = outcome.job_id, outcome.error
-        del self._running[job_id]
-        asked_to_stop = self._kill_at.pop(job_id, None) is not None
+        stop = self._stops.get(job_id)
+        state = JobState.SUCCEEDED
         if error is None:
-            self._table.change(job_id, JobState.SUCCEEDED, outcome.summary)
-            return
-        text = _reason(error)
-        if asked_to_stop or isinstance(error, JobCancelled):
-            self._table.change(job_id, JobState.CANCELLED, text)
-            return
-        attempt = self._table.show(job_id).record.attempt
-        of = self._table.accepted(job_id).job.max_attempts
-        if not is_retryable(error):
-            self._table.change(job_id, JobState.FAILED, text)
-        elif attempt >= of:
-            self._table.change(job_id, JobState.FAILED, f"attempt {attempt} of {of} failed: {text}")
+            self._table.change(job_id, state, outcome.summary)
+        elif stop is not None or isinstance(error, JobCancelled):
+            state = _after_stop(stop)
+            self._table.change(job_id, state, self._stopped_text(job_id, stop, error))
+        elif self._table.accepted(job_id).has_summary():
+            self._table.change(job_id, state, "its process was lost after it had ended")
         else:
-            wait_s = min(FIRST_BACKOFF_S * 2 ** (attempt - 1), MAX_BACKOFF_S)
-            self._not_before[job_id] = self._clock() + wait_s
-            message = f"attempt {attempt} of {of} failed, the next starts in {wait_s:g} s: {text}"
-            self._table.change(job_id, JobState.QUEUED, message)
+            state = self._fail_or_queue(job_id, error)
+        if state.is_terminal or (stop is not None and stop.forced):
+            self._runner.clear(job_id)
+        if state.is_terminal:
+            self._deadlines.pop(job_id, None)
+        self._stops.pop(job_id, None)
+        del self._running[job_id]
+
+    def _fail_or_queue(self, job_id: str, error: BaseException) -> JobState:
+        record = self._table.show(job_id).record
+        got_on = record.saved_step > self._running[job_id].saved_step
+        failures = 0 if got_on else record.failures + 1
+        verdict = judge(error, failures, self._table.accepted(job_id).job.max_attempts)
+        state = JobState.FAILED if verdict.pause_s is None else JobState.QUEUED
+        if verdict.fault is Fault.OURS:
+            logger.error("job %s: %s", job_id, verdict.message, exc_info=error)
+        self._table.change(job_id, state, verdict.message, failures=failures, fault=verdict.fault)
+        if verdict.pause_s is not None:
+            self._not_before[job_id] = self._clock() + verdict.pause_s
+        return state
+
+    def _stopped_text(self, job_id: str, stop: _Stop | None, error: BaseException) -> str:
+        if isinstance(error, JobCancelled):
+            told = str(error)
+        elif stop is not None and stop.forced:
+            told = "ended by force"
+        else:
+            told = reason(error)
+        if stop is None or stop.why == "cancel":
+            text = told
+        else:
+            text = f"{stop.message}: {told}"
+        saved_step = self._table.show(job_id).record.saved_step
+        if isinstance(error, JobCancelled) or saved_step == 0:
+            return text
+        return f"{text}; the checkpoint of step {saved_step} is kept"
 
 
 class MachineFailure(AnerfError):
@@ -158,11 +262,11 @@ class MachineFailure(AnerfError):
     retryable = True
 
 
-def is_retryable(error: BaseException) -> bool:
-    """Whether the same work may succeed when tried again."""
-    return isinstance(error, AnerfError) and error.retryable
-
-
-def _reason(error: BaseException) -> str:
-    """What a user reads: our own errors speak for themselves, of others the type helps to find them."""
-    return str(error) if isinstance(error, AnerfError) else f"{type(error).__name__}: {error}"
+def _after_stop(stop: _Stop | None) -> JobState:
+    match stop:
+        case _Stop(why="room"):
+            return JobState.QUEUED
+        case _Stop(why="deadline"):
+            return JobState.FAILED
+        case _:
+            return JobState.CANCELLED

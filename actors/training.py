@@ -17,7 +17,7 @@ from anerf.checkpoint.manifest import Manifest, read_manifest
 from anerf.errors import CheckpointError, JobCancelled
 from anerf.jobs import settings
 from anerf.jobs.events import JobLog
-from anerf.jobs.folder import write_json_atomically
+from anerf.jobs.folder import SUMMARY_FILE, write_json_atomically
 from anerf.jobs.learning import learning_device, start_checkpoint
 from anerf.jobs.spec import TrainJob
 from anerf.learn.evaluate import ViewScore, mean_scores
@@ -96,7 +96,7 @@ class TrainRun:
             "seconds": round(time.monotonic() - started, 1),
             "scores": mean_scores(scores) if scores else {},
         }
-        write_json_atomically(Path(self._dir) / "summary.json", summary)
+        write_json_atomically(Path(self._dir) / SUMMARY_FILE, summary)
         return summary
 
     def _stamp(self, scene: Scene, partition: Partition, start: str | None) -> Manifest:

@@ -45,6 +45,12 @@ class ExpertLost(AnerfError):
     retryable = True
 
 
+class QueueFull(AnerfError):
+    """As many jobs wait as may."""
+
+    retryable = True
+
+
 class StackError(AnerfError):
     """The local stack (Ray, broker, long-lived actors) is not up, or not as expected."""
 

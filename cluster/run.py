@@ -74,7 +74,7 @@ def _take_on(job: Job, out: Path) -> AcceptedJob:
     if not (folder / JOB_FILE).exists():
         return accept_job(job, out, origin="run")
     accepted = read_accepted_job(folder)
-    if accepted.fingerprint != fingerprint(job):
+    if fingerprint(accepted.job) != fingerprint(job):
         raise JobError(
             f"{folder} holds a job with other settings, see its {JOB_FILE}: give this one another `job_id`, "
             "or move the folder away"
@@ -153,7 +153,7 @@ def _drive(accepted: AcceptedJob, out: Path, console: Console) -> None:
     table.take_news()
     scheduler = Scheduler(table, RayRunner(RUN_PREFIX), origin="run")
     if table.show(job_id).record.state.is_terminal:
-        table.change(job_id, JobState.QUEUED, "started again by hand", attempt=0)
+        table.change(job_id, JobState.QUEUED, "started again by hand", attempt=0, failures=0)
     scheduler.put_back(table.unfinished())
     with JobDisplay(job_id, console) as display:
         while not table.show(job_id).record.state.is_terminal:

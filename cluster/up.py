@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from actors.limits import QUEUE_LIMIT, Limits
 from actors.names import JOB_TOPIC
 from anerf.errors import AnerfError, StackError
 from cluster.down import take_down
@@ -36,8 +37,9 @@ def up(
     dashboard_port: int = 8265,
     serve: bool = True,
     kafka_config: Path | None = None,
-    queue_limit: int = 1000,
+    queue_limit: int = QUEUE_LIMIT,
     durable: bool = True,
+    keep_days: float | None = None,
 ) -> None:
     """Start Ray, a Kafka broker, the Mediator, the ingestor and the render endpoint, and tell where they are.
 
@@ -53,6 +55,7 @@ def up(
             environment variables ANERF_KAFKA_<KEY>; --bootstrap-servers goes before both.
         queue_limit: Jobs that may wait in the queue; further ones wait on the topic.
         durable: Whether the embedded broker keeps its messages in <out>/.kafka instead of in memory.
+        keep_days: Days after a job's end when its results are removed (not its record); by default never.
     """
     console = Console(stderr=True)
     out = out.absolute()
@@ -67,7 +70,8 @@ def up(
             bootstrap_servers=kafka.get(SERVERS),
             kafka_config=None if kafka_config is None else str(kafka_config.absolute()),
         )
-        _up(console, stack, kafka, address, num_cpus, http_port, dashboard_port, serve, queue_limit, durable)
+        limits = Limits(queue_limit, keep_days)
+        _up(console, stack, kafka, address, num_cpus, http_port, dashboard_port, serve, limits, durable)
 
 
 def _up(
@@ -79,7 +83,7 @@ def _up(
     http_port: int,
     dashboard_port: int,
     serve: bool,
-    queue_limit: int,
+    limits: Limits,
     durable: bool,
 ) -> None:
     out = Path(stack.out)
@@ -106,7 +110,7 @@ def _up(
             assert stack.ray_address is not None
             with joined(stack.ray_address, stack.environment()):
                 progress.update("Starting the Mediator and the ingestor")
-                _start_actors(stack, {**kafka, SERVERS: str(stack.bootstrap_servers)}, queue_limit)
+                _start_actors(stack, {**kafka, SERVERS: str(stack.bootstrap_servers)}, limits)
                 if serve:
                     progress.update("Deploying the render endpoint")
                     stack = _deploy(stack, http_port)
@@ -178,7 +182,7 @@ def _start_broker(stack: Stack, kafka: Mapping[str, str], durable: bool) -> Stac
     return stack
 
 
-def _start_actors(stack: Stack, kafka: Mapping[str, str], queue_limit: int) -> None:
+def _start_actors(stack: Stack, kafka: Mapping[str, str], limits: Limits) -> None:
     import ray
     from ray.exceptions import RayError
 
@@ -186,7 +190,7 @@ def _start_actors(stack: Stack, kafka: Mapping[str, str], queue_limit: int) -> N
     from actors.mediator import start_mediator
 
     try:
-        mediator = start_mediator(Path(stack.out), Path(stack.cwd), queue_limit)
+        mediator = start_mediator(Path(stack.out), Path(stack.cwd), limits)
         ray.get(mediator.ready.remote(), timeout=_ACTOR_TIMEOUT_S)
         ingestor = start_ingestor(kafka)
         status: Any = ray.get(ingestor.status.remote(), timeout=_ACTOR_TIMEOUT_S)

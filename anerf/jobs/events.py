@@ -20,9 +20,10 @@ Event = dict[str, Any]
 class JobLog:
     """Appends to and reads a job's `events.jsonl`. Several processes may append; lines never mix.
 
-    Kinds: `accepted`; `state` (state, message, attempt); `progress` (step, of_steps, loss, psnr, rays_per_s,
-    eta_s); `expert_lost` and `expert_restored` (expert, step, message); `checkpoint` (step, uri); `metrics`
-    (numbers); `poses` (n_views, n_refused, median_m, median_deg, seconds); `log` (message).
+    Kinds: `accepted`; `state` (state, message, attempt, failures, fault); `expired`; `progress` (step,
+    of_steps, loss, psnr, rays_per_s, eta_s); `expert_lost` and `expert_restored` (expert, step, message);
+    `checkpoint` (step, uri); `metrics` (numbers); `poses` (n_views, n_refused, median_m, median_deg,
+    seconds); `log` (message).
     """
 
     def __init__(self, job_dir: Path) -> None:
@@ -64,7 +65,11 @@ class JobLog:
 
 @dataclass(frozen=True)
 class JobRecord:
-    """What a job's events add up to. `message` is that of the last state."""
+    """What a job's events add up to. `message` is that of the last state.
+
+    `attempt` is the number of the run; `failures` counts runs in a row that ended early without getting
+    anywhere; `saved_step` is the step of the last checkpoint.
+    """
 
     state: JobState = JobState.QUEUED
     step: int = 0
@@ -75,7 +80,11 @@ class JobRecord:
     eta_s: float | None = None
     message: str = ""
     attempt: int = 0
+    failures: int = 0
+    saved_step: int = 0
     updated_at: str = ""
+    expired: bool = False
+    """Whether its results were removed, see `anerf.jobs.retention`."""
 
     def after(self, event: Event) -> "JobRecord":
         """The record with one more event; unknown kinds change nothing but the time."""
@@ -87,13 +96,17 @@ class JobRecord:
                     state=JobState(event["state"]),
                     message=event.get("message", ""),
                     attempt=event.get("attempt", now.attempt),
+                    failures=event.get("failures", now.failures),
                 )
             case "progress":
                 # A number that was not measured this time keeps its last value.
                 fields = ("step", "of_steps", "loss", "psnr", "rays_per_s", "eta_s")
                 return replace(now, **{k: event[k] for k in fields if event.get(k) is not None})
             case "checkpoint":
-                return replace(now, step=max(now.step, event.get("step", 0)))
+                step = event.get("step", 0)
+                return replace(now, step=max(now.step, step), saved_step=max(now.saved_step, step))
+            case "expired":
+                return replace(now, expired=True)
             case "metrics" if event.get("psnr") is not None:
                 return replace(now, psnr=event["psnr"])
             case _:

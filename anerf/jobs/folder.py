@@ -14,6 +14,7 @@ from anerf.jobs.spec import Job, fingerprint, parse_job
 from anerf.jobs.states import JobState
 
 JOB_FILE = "job.json"
+SUMMARY_FILE = "summary.json"
 VERSION = 1
 
 Origin = Literal["kafka", "run"]
@@ -36,6 +37,10 @@ class AcceptedJob:
     def log(self) -> JobLog:
         """The job's diary."""
         return JobLog(self.folder)
+
+    def has_summary(self) -> bool:
+        """Whether the job came to its end: its summary is the last thing that it writes."""
+        return (self.folder / SUMMARY_FILE).is_file()
 
 
 def accept_job(job: Job, out: Path, origin: Origin, traceparent: str | None = None) -> AcceptedJob:

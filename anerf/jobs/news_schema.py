@@ -26,6 +26,7 @@ _KINDS: dict[str, dict[str, Any]] = {
     "checkpoint": {"step": _COUNT, "uri": _TEXT},
     "expert_lost": {"expert": _COUNT, "step": _COUNT, "message": _TEXT},
     "expert_restored": {"expert": _COUNT, "step": _COUNT, "message": _TEXT},
+    "expired": {"n_removed": _COUNT},
     "log": {"message": _TEXT},
 }
 """What every event of a kind has at least; other kinds and other fields may come."""
@@ -56,7 +57,11 @@ _STATUS_EXAMPLE = {
     "eta_s": None,
     "message": "",
     "attempt": 1,
+    "failures": 0,
+    "saved_step": 0,
     "updated_at": "2026-01-31T12:00:00.123Z",
+    "expired": False,
+    "priority": 0,
     "event": _EVENT_EXAMPLE,
 }
 DEAD_LETTER_EXAMPLE = {
@@ -107,7 +112,11 @@ def status_schema() -> Schema:
         "eta_s": _MEASURE,
         "message": {"type": "string", "description": "Of the last state."},
         "attempt": _COUNT,
+        "failures": {**_COUNT, "description": "Runs in a row that ended early and got nowhere."},
+        "saved_step": {**_COUNT, "description": "Step of the last checkpoint."},
         "updated_at": _TEXT,
+        "expired": {"type": "boolean", "description": "Whether the job's results were removed."},
+        "priority": {"type": "integer"},
         "event": event,
     }
     return {

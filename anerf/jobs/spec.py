@@ -72,6 +72,11 @@ class JobFields(BaseModel):
     backend: Literal["auto", "cpu", "torch", "tcnn"] = "auto"
     """What computes the field while it learns: `auto` takes our kernels on a CPU and torch on a GPU."""
     max_attempts: Annotated[Int, Field(ge=1, le=100)] = 3
+    """Runs that may end early in a row, for reasons that are not the job's, without getting anywhere."""
+    priority: Annotated[Int, Field(ge=-100, le=100)] = 0
+    """Who goes first; trainings of lower priority make room."""
+    deadline_s: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """Seconds from its acceptance after which the job is stopped and has failed."""
 
     _ignored: tuple[str, ...] = PrivateAttr(default=())
 
@@ -155,6 +160,12 @@ class ActorFields(BaseModel):
     """Experts that share a process."""
     placement: Literal["spread", "pack"] | None = None
     """Whether these processes go to many machines or to few; None: where Ray finds room."""
+    cpus: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Cores that the job takes of the cluster; None: all, so that no other learns beside it."""
+    gpus: Annotated[float, Field(ge=0, le=1e5)] | None = None
+    """And GPUs; None: all."""
+    memory_gib: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    """Memory that it is expected to need; None: not counted."""
 
 
 class TrainJob(JobFields, OptimizerFields, ActorFields):
@@ -308,9 +319,8 @@ _MODELS: dict[str, type[TrainJob] | type[EvalJob] | type[ViewJob]] = {
 }
 _ALIASES = {"max_res": "max_resolution"}
 _OF_ANY_JOB = {field for model in _MODELS.values() for field in model.model_fields} | {"camera_path"}
-_NEVER_STORED = {"op", "job_id", "checkpoint_path", "prefix", "use_stored_args", "max_attempts"} | set(
-    ActorFields.model_fields
-)
+_OF_THE_RUN = {"max_attempts", "priority", "deadline_s"} | set(ActorFields.model_fields)
+_NEVER_STORED = {"op", "job_id", "checkpoint_path", "prefix", "use_stored_args"} | _OF_THE_RUN
 _NO_SCENE = "`scene` is missing, give the scene's folder, or `data_path` and `data_dirname`"
 
 

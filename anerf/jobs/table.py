@@ -43,6 +43,7 @@ class JobSummary:
     folder: str
     waiting_for: str = ""
     traceparent: str | None = None
+    priority: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, the record's beside the others."""
@@ -69,6 +70,7 @@ class _Entry:
             str(accepted.folder),
             self.waiting_for,
             accepted.traceparent,
+            accepted.job.priority,
         )
 
 
@@ -122,7 +124,8 @@ class JobTable:
             except JobError as error:
                 return SubmitResult(job.job_id, JobState.REJECTED, str(error))
             return SubmitResult(job.job_id, JobState.QUEUED, new=True)
-        if entry.accepted.fingerprint != fingerprint(job):
+        # Both by today's fields and defaults, which may be others than when the job was taken on.
+        if fingerprint(entry.accepted.job) != fingerprint(job):
             reason = (
                 f"there is a job {job.job_id} with other settings already, see "
                 f"{entry.accepted.folder / JOB_FILE}: give this one another `job_id`"
@@ -132,9 +135,15 @@ class JobTable:
         return SubmitResult(job.job_id, entry.record.state, f"job {job.job_id} is known already")
 
     def change(
-        self, job_id: str, state: JobState, message: str = "", attempt: int | None = None
+        self,
+        job_id: str,
+        state: JobState,
+        message: str = "",
+        attempt: int | None = None,
+        failures: int | None = None,
+        fault: str | None = None,
     ) -> JobRecord:
-        """Write a change of state and return the record after it.
+        """Write a change of state, and what else changes with it, and return the record after it.
 
         Raises:
             JobError: the job is unknown, or may not go to `state` from where it stands.
@@ -143,7 +152,8 @@ class JobTable:
         self._catch_up(entry)
         if not entry.record.state.may_become(state):
             raise JobError(f"job {job_id} is {entry.record.state} and cannot become {state}")
-        fields = {} if attempt is None else {"attempt": attempt}
+        given: dict[str, Any] = {"attempt": attempt, "failures": failures, "fault": fault}
+        fields = {name: value for name, value in given.items() if value is not None}
         entry.accepted.log.append("state", state=str(state), message=message, **fields)
         entry.waiting_for = ""
         self._catch_up(entry)
@@ -153,8 +163,8 @@ class JobTable:
         """Record why a queued job is not running yet, once per reason."""
         entry = self._entry(job_id)
         if entry.waiting_for != reason:
+            entry.accepted.log.append("log", message=f"waiting {reason}")
             entry.waiting_for = reason
-            entry.accepted.log.append("log", message=f"waiting: {reason}")
 
     def take_news(self) -> list[tuple[JobSummary, Event]]:
         """The events since the last call, each with the job as it stood after it."""

@@ -108,7 +108,7 @@ def test_a_reason_for_waiting_is_written_once(tmp_path):
     table.wait_for("a", "until b has ended")
     table.wait_for("a", "until b has ended")
     events, _ = table.accepted("a").log.read()
-    assert [e["message"] for e in events if e["kind"] == "log"] == ["waiting: until b has ended"]
+    assert [e["message"] for e in events if e["kind"] == "log"] == ["waiting until b has ended"]
     assert table.show("a").waiting_for == "until b has ended"
 
 
