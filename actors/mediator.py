@@ -23,6 +23,7 @@ from actors.limits import Limits
 from actors.names import JOB_PREFIX, MEDIATOR, NAMESPACE
 from actors.runner import RayRunner, end_stale_jobs
 from actors.scheduler import Scheduler
+from actors.warmth import WarmWorkers
 from anerf import logs
 from anerf.errors import JobError, QueueFull
 from anerf.jobs.events import Event
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 _TICK_S = 0.3
 _METRICS_PERIOD_S = 2.0
 _RETENTION_PERIOD_S = 60.0
+_WARM_PERIOD_S = 3.0
 _DISK_RETRY_S = 2.0
 _FEED_LENGTH = 10_000
 _LOG_CHUNK_BYTES = 1 << 20
@@ -77,6 +79,7 @@ class Mediator:
         self._base = Path(base)
         self._queue_limit = limits.queue
         self._retention = Retention(limits.keep_days)
+        self._warm = WarmWorkers(limits.warm) if limits.warm > 0 else None
         self._table = JobTable(Path(out))
         self._scheduler = Scheduler(self._table, RayRunner(JOB_PREFIX), origin="kafka")
         self._lock = threading.Lock()
@@ -169,7 +172,7 @@ class Mediator:
             return News(self._feed_name, self._fed, tuple(itertools.islice(self._feed, skip, None)))
 
     def _loop(self) -> None:
-        tell_metrics_at = expire_at = 0.0
+        tell_metrics_at = expire_at = warm_at = 0.0
         while True:
             wait_s = _TICK_S
             with self._lock:
@@ -185,6 +188,9 @@ class Mediator:
             if time.monotonic() >= expire_at:
                 expire_at = time.monotonic() + _RETENTION_PERIOD_S
                 self._expire()
+            if self._warm is not None and time.monotonic() >= warm_at:
+                warm_at = time.monotonic() + _WARM_PERIOD_S
+                self._warm.top_up()
             self._wake.wait(wait_s)
             self._wake.clear()
 

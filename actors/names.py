@@ -10,6 +10,7 @@ __all__ = [
     "JOB_TOPIC",
     "MEDIATOR",
     "NAMESPACE",
+    "PRELOADED",
     "RUN_PREFIX",
     "STATUS_TOPIC",
 ]
@@ -23,3 +24,6 @@ RUN_PREFIX = "run-"
 """Followed by the job id: the actor that runs a job for `anerf run`."""
 
 CONSUMER_GROUP = "anerf"
+
+PRELOADED = ("actors.coordinator", "actors.expert", "actors.evaluation")
+"""Modules that the processes of a job import."""

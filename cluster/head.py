@@ -7,6 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from actors.names import PRELOADED
 from anerf.errors import StackError
 from cluster.processes import Process, free_port, listens, start, tail
 
@@ -35,9 +36,9 @@ def make_token(run_dir: Path) -> Path:
 
 
 def start_head(
-    run_dir: Path, token: Path, log: Path, num_cpus: int | None, dashboard_port: int
+    run_dir: Path, token: Path, log: Path, num_cpus: int | None, dashboard_port: int, warm: bool = False
 ) -> tuple[Process, str, int]:
-    """Start Ray's head and wait until it answers.
+    """Start Ray's head and wait until it answers; `warm`: its workers import what jobs need when they start.
 
     Returns:
         Its process, its address (host:port), and the port of its dashboard.
@@ -75,6 +76,8 @@ def start_head(
         # `ray job submit -- anerf run ...` finds our commands.
         "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
     }
+    if warm:
+        environment["RAY_preload_python_modules"] = ",".join(PRELOADED)
     process = start(command, run_dir, log, environment)
     deadline = time.monotonic() + _READY_TIMEOUT_S
     while not (listens(port) and listens(dashboard_port)):
