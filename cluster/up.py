@@ -60,8 +60,8 @@ def up(
         durable: Whether the embedded broker keeps its messages in <out>/.kafka instead of in memory.
         keep_days: Days after a job's end when its results are removed (not its record); by default never.
         warm: Idle processes that are kept ready, so that a job's first step comes in a second or two. Each
-            takes about 210 MB, and Ray's other processes 100 MB more. By default 5 where the machine has 16 GiB
-            of memory, else none. Only for a Ray that is started here.
+            takes about 210 MB, and Ray's other processes 100 MB more. By default 5 on a machine of 16 GiB,
+            else none. Only for a Ray that is started here.
     """
     console = Console(stderr=True)
     out = out.absolute()
