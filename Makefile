@@ -10,13 +10,19 @@ REFERENCE := lpips==0.1.4
 KERNEL_SOURCES := $(wildcard $(addprefix anerf/field/kernels/*.,cpp hpp py))
 SANITIZE_CXX ?= g++
 
-.PHONY: demo test unit lint types install install-dev kernels sanitize clean
+.PHONY: demo test chaos unit lint types install install-dev kernels sanitize clean
 
 demo: install
 	$(BIN)/anerf demo $(if $(KEEP),--keep,)
 
 test: lint types
 	$(BIN)/pytest
+
+# Ten minutes of killed processes, three times; one line of figures for each in chaos.jsonl. See docs/operations.md.
+chaos: install-dev
+	for seed in $(or $(SEEDS),1 2 3); do \
+	    CHAOS_SECONDS=$(or $(SECONDS),600) CHAOS_SEED=$$seed CHAOS_REPORT=chaos.jsonl \
+	        $(BIN)/pytest tests/chaos --timeout=3600 || exit 1; done
 
 unit: install-dev
 	$(BIN)/pytest -m "not integration"

@@ -1,0 +1,100 @@
+"""A folder with a stack in it, and the commands that a user gives there."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from confluent_kafka import Consumer
+
+from cluster.processes import Process, members
+from cluster.stack import Stack, living_stack
+
+ANERF = Path(sys.executable).with_name("anerf")
+RAY_VARIABLES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_API_SERVER_ADDRESS")
+
+
+class Place:
+    """A folder with a stack, and the commands given in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.out = root / "logs"
+
+    def anerf(self, *arguments: str, status: int | None = 0, timeout_s: float = 120) -> str:
+        environment = {k: v for k, v in os.environ.items() if k not in RAY_VARIABLES}
+        environment["RAY_metrics_report_interval_ms"] = "1000"
+        done = subprocess.run(
+            [ANERF, *arguments], capture_output=True, text=True, cwd=self.root, env=environment,
+            timeout=timeout_s, check=False,
+        )  # fmt: skip
+        assert status is None or done.returncode == status, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def job(self, job_id: str, **fields: object) -> str:
+        content = {"op": "train", "job_id": job_id, "scene": "nowhere", **fields}
+        (self.root / f"{job_id}.json").write_text(json.dumps(content))
+        return f"{job_id}.json"
+
+    def shown(self, job_id: str) -> dict:
+        lines = self.anerf("jobs", "show", job_id, "--json").splitlines()
+        return json.loads(lines[-1]) if lines[-1].startswith("{") else json.loads(lines[0])
+
+    def events(self, job_id: str) -> list[dict]:
+        return [json.loads(line) for line in (self.out / job_id / "events.jsonl").read_text().splitlines()]
+
+    def states(self, job_id: str) -> list[str]:
+        return [event["state"] for event in self.events(job_id) if event["kind"] == "state"]
+
+    @property
+    def stack(self) -> Stack:
+        return living_stack(self.out)
+
+    def kill_everything(self) -> None:
+        stack = self.stack
+        for process in processes(stack):
+            os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: not processes(stack))
+
+
+def wait_for(condition, timeout_s=60.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it does not come about"
+        time.sleep(0.2)
+
+
+def processes(stack: Stack) -> list[Process]:
+    return members(Path(stack.run_dir), stack.processes)
+
+
+def process_of(stack: Stack, title: str) -> int:
+    """The process that Ray has given this title."""
+    for process in processes(stack):
+        if title in Path(f"/proc/{process.pid}/cmdline").read_text():
+            return process.pid
+    raise AssertionError(f"no process {title}")
+
+
+def messages(stack: Stack, topic: str, enough) -> list:
+    """What lies on a topic, read until there is enough of it."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": stack.bootstrap_servers,
+            "group.id": f"test-{time.monotonic_ns()}",
+            "auto.offset.reset": "earliest",
+            "session.timeout.ms": 6000,
+            "log_level": 0,
+        }
+    )
+    consumer.subscribe([topic])
+    found, deadline = [], time.monotonic() + 30
+    while not enough(found):
+        assert time.monotonic() < deadline, f"{topic} holds {[m.value() for m in found]}"
+        if (message := consumer.poll(0.2)) is not None and message.error() is None:
+            found.append(message)
+    consumer.close()
+    return found
