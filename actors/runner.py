@@ -11,6 +11,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.names import JOB_PREFIX, NAMESPACE
 from actors.scheduler import MachineFailure, Outcome
+from anerf.errors import JobCancelled
 from anerf.jobs.folder import AcceptedJob
 from anerf.jobs.spec import ViewJob
 from anerf.jobs.turns import Resources
@@ -32,6 +33,7 @@ class RayRunner:
         self._runs: dict[str, Future[str]] = {}
         self._actors: dict[str, Any] = {}
         self._asked_to_stop: set[str] = set()
+        self._killed: set[str] = set()
 
     def capacity(self) -> Resources:
         """What the living nodes have together."""
@@ -40,6 +42,7 @@ class RayRunner:
 
     def start(self, accepted: AcceptedJob) -> None:
         """Start the job's actor, and wait for its end, in a thread of its own."""
+        self._forget(accepted.job.job_id)
         run: Future[str] = Future()
         self._runs[accepted.job.job_id] = run
 
@@ -59,7 +62,7 @@ class RayRunner:
 
     def kill(self, job_id: str) -> None:
         """End a running job at once."""
-        self._asked_to_stop.add(job_id)
+        self._killed.add(job_id)
         if job_id in self._actors:
             ray.kill(self._actors[job_id])
 
@@ -73,6 +76,10 @@ class RayRunner:
                 outcomes.append(Outcome(job_id, error, "" if error else run.result()))
         return outcomes
 
+    def _forget(self, job_id: str) -> None:
+        self._asked_to_stop.discard(job_id)
+        self._killed.discard(job_id)
+
     def clear(self, job_id: str) -> None:
         """End what a job that does not run has left behind."""
         threading.Thread(target=end_actor, args=(self._prefix + job_id,), daemon=True).start()
@@ -81,10 +88,16 @@ class RayRunner:
         job_id = accepted.job.job_id
         name = self._prefix + job_id
         end_actor(name)
+        if job_id in self._asked_to_stop | self._killed:
+            self._forget(job_id)
+            raise JobCancelled("cancelled before it began")
         options = {"name": name, "namespace": NAMESPACE, "max_restarts": 0}
         actor = _actor_class(accepted).options(**options).remote(str(accepted.folder))
         self._actors[job_id] = actor
-        if job_id in self._asked_to_stop:
+        # What was asked meanwhile found no actor.
+        if job_id in self._killed:
+            ray.kill(actor)
+        elif job_id in self._asked_to_stop:
             actor.cancel.remote()
         try:
             summary = cast(dict[str, Any] | None, ray.get(actor.run.remote()))
@@ -92,7 +105,7 @@ class RayRunner:
             raise _cause(error) from error
         finally:
             del self._actors[job_id]
-            self._asked_to_stop.discard(job_id)
+            self._forget(job_id)
             # The process goes with its last handle; other references may linger.
             ray.kill(actor)
         return str((summary or {}).get("message", ""))

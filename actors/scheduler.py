@@ -23,7 +23,7 @@ from anerf.jobs.turns import Resources, Turn, give_turns, turn_of
 
 logger = logging.getLogger(__name__)
 
-CANCEL_GRACE_S = 1.5
+CANCEL_GRACE_S = 1.3
 """A job that was cancelled and has not ended this long after is ended by force: its last checkpoint stays."""
 STOP_GRACE_S = 20.0
 """The same for a job that makes room or has passed its deadline: nobody waits for it to go."""

@@ -68,11 +68,26 @@ def accept_job(job: Job, out: Path, origin: Origin, traceparent: str | None = No
         write_json_atomically(folder / JOB_FILE, content, replace=False)
     except FileExistsError as error:
         raise JobError(f"{folder} holds a job already: give the job another `job_id`") from error
-    accepted.log.append("accepted", op=job.op, origin=origin, fingerprint=accepted.fingerprint, **trace)
+    begin_diary(accepted)
+    return accepted
+
+
+def begin_diary(accepted: AcceptedJob) -> None:
+    """Write a job's first events."""
+    job, trace = accepted.job, accepted.traceparent
+    of_trace = {} if trace is None else {"traceparent": trace}
+    accepted.log.append(
+        "accepted", op=job.op, origin=accepted.origin, fingerprint=accepted.fingerprint, **of_trace
+    )
     if job.ignored:
         accepted.log.append("log", message=f"fields that {job.op} jobs do not use: {', '.join(job.ignored)}")
     accepted.log.append("state", state=str(JobState.QUEUED), message="")
-    return accepted
+
+
+def remove_torn_files(folder: Path) -> None:
+    """Remove what writers that were killed have left in a job's folder."""
+    for left in folder.glob(".*.tmp"):
+        left.unlink(missing_ok=True)
 
 
 def read_accepted_job(folder: Path) -> AcceptedJob:

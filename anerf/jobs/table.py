@@ -13,7 +13,15 @@ from typing import Any
 
 from anerf.errors import JobError
 from anerf.jobs.events import Event, JobRecord, fold
-from anerf.jobs.folder import JOB_FILE, AcceptedJob, Origin, accept_job, read_accepted_job
+from anerf.jobs.folder import (
+    JOB_FILE,
+    AcceptedJob,
+    Origin,
+    accept_job,
+    begin_diary,
+    read_accepted_job,
+    remove_torn_files,
+)
 from anerf.jobs.spec import Job, fingerprint
 from anerf.jobs.states import JobState
 
@@ -98,6 +106,8 @@ class JobTable:
 
     def adopt(self, accepted: AcceptedJob) -> None:
         """Take up a job that is on the disk."""
+        if accepted.origin != "run" and not accepted.log.path.exists():
+            begin_diary(accepted)  # whoever took it on was killed in the midst of it
         entry = self._entries[accepted.job.job_id] = _Entry(accepted)
         self._catch_up(entry)
 
@@ -157,6 +167,8 @@ class JobTable:
         entry.accepted.log.append("state", state=str(state), message=message, **fields)
         entry.waiting_for = ""
         self._catch_up(entry)
+        if state.is_terminal:
+            remove_torn_files(entry.accepted.folder)
         return entry.record
 
     def wait_for(self, job_id: str, reason: str) -> None:

@@ -145,3 +145,16 @@ def test_a_file_is_published_whole_and_only_once_where_asked(tmp_path):
 def test_the_room_does_not_load_torch():
     code = "import sys, anerf.jobs.table, anerf.logs; assert not {'torch', 'ray', 'numpy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_job_whose_acceptance_was_torn_gets_its_first_events(tmp_path):
+    table = JobTable(tmp_path)
+    table.submit(job(), "kafka")
+    (tmp_path / "a" / "events.jsonl").unlink()  # killed after job.json, before the diary
+    (tmp_path / "a" / ".job.json.1.ab.tmp").write_text("{")
+    reborn = JobTable(tmp_path)
+    assert reborn.submit(job(), "kafka").state is JobState.QUEUED
+    events, _ = reborn.accepted("a").log.read()
+    assert [event["kind"] for event in events] == ["accepted", "state"]
+    reborn.change("a", JobState.CANCELLED)
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["events.jsonl", "job.json"]
