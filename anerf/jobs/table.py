@@ -6,7 +6,7 @@ decides is on the disk before anybody hears of it; killing it at any moment lose
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -201,7 +201,7 @@ class JobTable:
         self.refresh()
         for entry in self._entries.values():
             self._catch_up(entry)
-        return [entry.summary() for entry in self._in_order()]
+        return [entry.summary() for entry in _in_order(self._entries.values())]
 
     def counts(self) -> Mapping[JobState, int]:
         """How many jobs are in which state, as far as the table knows."""
@@ -209,10 +209,8 @@ class JobTable:
 
     def unfinished(self) -> list[JobSummary]:
         """The jobs that are queued or running as far as the table knows, in the order of acceptance."""
-        return [entry.summary() for entry in self._in_order() if not entry.record.state.is_terminal]
-
-    def _in_order(self) -> list[_Entry]:
-        return sorted(self._entries.values(), key=lambda e: (e.accepted.accepted_at, e.accepted.job.job_id))
+        entries = (entry for entry in self._entries.values() if not entry.record.state.is_terminal)
+        return [entry.summary() for entry in _in_order(entries)]
 
     def _catch_up(self, entry: _Entry) -> None:
         events, entry.next_byte = entry.accepted.log.read(entry.next_byte)
@@ -226,3 +224,7 @@ class JobTable:
         if job_id not in self._entries:
             raise JobError(f"there is no job {job_id} in {self.out}: `anerf jobs list` shows those there are")
         return self._entries[job_id]
+
+
+def _in_order(entries: Iterable[_Entry]) -> list[_Entry]:
+    return sorted(entries, key=lambda e: (e.accepted.accepted_at, e.accepted.job.job_id))

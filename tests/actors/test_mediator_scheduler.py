@@ -4,6 +4,7 @@ import errno
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -58,6 +59,19 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class SetClock:
+    """The wall clock, set by so much."""
+
+    def __init__(self, off_by_s: float) -> None:
+        self._off_by = timedelta(seconds=off_by_s)
+
+    def now(self, zone):
+        return datetime.now(zone) + self._off_by
+
+    def fromisoformat(self, text):
+        return datetime.fromisoformat(text)
 
 
 class Bench:
@@ -277,6 +291,30 @@ def test_a_queued_job_whose_deadline_passes_fails_without_running(tmp_path, gate
     assert bench.state("b") is JobState.FAILED
     assert bench.message("b") == "its deadline, 30 s after its acceptance, has passed"
     assert bench.runner.started == ["a"]
+
+
+@pytest.mark.parametrize("off_by_s", [-3600, 3600])
+def test_a_wall_clock_that_is_set_after_a_job_came_does_not_end_it(tmp_path, gate, monkeypatch, off_by_s):
+    bench = Bench(tmp_path, lambda job_id, stop: gate.wait(10) and None)
+    bench.submit("a", deadline_s=30)
+    bench.scheduler.tick()
+    monkeypatch.setattr("actors.scheduler.datetime", SetClock(off_by_s))
+    bench.clock.now += 29
+    bench.scheduler.tick()
+    assert bench.state("a") is JobState.RUNNING
+
+
+def test_a_clock_that_was_set_back_makes_no_deadline_later_than_it_can_be(tmp_path, monkeypatch):
+    def work(job_id, stop):
+        assert stop.wait(10)
+        raise JobCancelled("stopped")
+
+    bench = Bench(tmp_path, work)
+    bench.submit("a", deadline_s=30)
+    monkeypatch.setattr("actors.scheduler.datetime", SetClock(-3600))
+    bench.scheduler.tick()
+    bench.clock.now += 31
+    bench.tick_until("a", JobState.FAILED)
 
 
 def test_a_running_job_whose_deadline_passes_is_stopped_and_keeps_what_it_has(tmp_path):

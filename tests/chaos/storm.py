@@ -62,7 +62,7 @@ class Storm:
     def _freeze(self) -> None:
         """Stop a process for some seconds: it lives, and does not answer."""
         victim = self._one_of(
-            self._random.choice(["ray::KafkaIngestor", "ray::Mediator", "ray::ExpertActor"])
+            self._random.choice(["ray::KafkaIngestor", "ray::Mediator", "ray::ExpertActor", "tansu"])
         )
         if victim is not None and victim.is_alive():
             with contextlib.suppress(ProcessLookupError):
