@@ -96,16 +96,16 @@ def give_turns(
     waiting: dict[str, str] = {}
     make_room: dict[str, str] = {}
     beside = list(running)
-    ahead: Turn | None = None
+    someone_waits = False
     for turn in sorted(queued, key=lambda t: -t.priority):  # sorting keeps the order of equals
         reason = None
         if turn.is_view:
             views = [t.job_id for t in beside if t.is_view]
             if len(views) >= VIEW_LIMIT:
                 reason = f"until {_any_of(views)} has ended ({VIEW_LIMIT} views at a time)"
-        elif ahead is not None:
-            because = "has a higher priority" if ahead.priority > turn.priority else "came before it"
-            reason = f"until {ahead.job_id} has started, which {because}"
+        elif someone_waits:
+            # The same for all of them and for long: every change of a reason is written down.
+            reason = "until those before it have started"
         elif (lacks := total.lack(turn.demand)) is not None:
             reason = f"for {lacks.replace('are free', 'the cluster has')}: until machines join it"
         else:
@@ -118,8 +118,7 @@ def give_turns(
             beside.append(turn)
         else:
             waiting[turn.job_id] = reason
-            if not turn.is_view and ahead is None:
-                ahead = turn
+            someone_waits |= not turn.is_view
     asked = {job_id: of for job_id, of in make_room.items() if job_id not in stopping}
     return Turns(tuple(start), waiting, asked)
 

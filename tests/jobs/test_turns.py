@@ -30,7 +30,7 @@ def test_gpus_and_memory_count_too():
 def test_nobody_overtakes_a_large_job_that_waits():
     turns = give_turns([turn("large"), turn("small", cpus=1)], [turn("a", cpus=4)], TOTAL)
     assert turns.start == ()
-    assert turns.waiting["small"] == "until large has started, which came before it"
+    assert turns.waiting["small"] == "until those before it have started"
 
 
 def test_what_the_cluster_has_not_is_told():
