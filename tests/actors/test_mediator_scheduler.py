@@ -1,105 +1,18 @@
-"""Whose turn it is, what is tried again, and what a cancel does, over jobs that run in threads."""
+"""What is tried again, what is not, and what a restart finds, over jobs that run in threads."""
 
 import errno
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from datetime import datetime, timedelta
 
 import pytest
 
-from actors.scheduler import CANCEL_GRACE_S, STOP_GRACE_S, MachineFailure, Outcome, Scheduler
-from anerf.errors import InputError, JobCancelled, JobError
+from actors.scheduler import MachineFailure
+from anerf.errors import InputError, JobError
 from anerf.jobs.events import JobLog
 from anerf.jobs.faults import FIRST_PAUSE_S
-from anerf.jobs.folder import SUMMARY_FILE, AcceptedJob, accept_job
+from anerf.jobs.folder import SUMMARY_FILE, accept_job
 from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
-from anerf.jobs.table import JobTable
-from anerf.jobs.turns import Resources
-
-
-class ThreadRunner:
-    """Runs jobs as functions in threads; `stop` is set when one is asked to end."""
-
-    def __init__(self, work: Callable[[str, threading.Event], None]) -> None:
-        self._work = work
-        self._threads = ThreadPoolExecutor(8)
-        self._runs: dict[str, Future[None]] = {}
-        self._stops: dict[str, threading.Event] = {}
-        self.started: list[str] = []
-        self.cleared: list[str] = []
-
-    def capacity(self) -> Resources:
-        return Resources(cpus=4)
-
-    def clear(self, job_id: str) -> None:
-        self.cleared.append(job_id)
-
-    def start(self, accepted: AcceptedJob) -> None:
-        job_id = accepted.job.job_id
-        self.started.append(job_id)
-        self._stops[job_id] = threading.Event()
-        self._runs[job_id] = self._threads.submit(self._work, job_id, self._stops[job_id])
-
-    def ask_to_stop(self, job_id: str) -> None:
-        self._stops[job_id].set()
-
-    def kill(self, job_id: str) -> None:
-        self._runs[job_id] = Future()
-        self._runs[job_id].set_exception(MachineFailure("killed"))
-
-    def ended(self) -> list[Outcome]:
-        done = [job_id for job_id, run in self._runs.items() if run.done()]
-        return [Outcome(job_id, self._runs.pop(job_id).exception()) for job_id in done]
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class SetClock:
-    """The wall clock, set by so much."""
-
-    def __init__(self, off_by_s: float) -> None:
-        self._off_by = timedelta(seconds=off_by_s)
-
-    def now(self, zone):
-        return datetime.now(zone) + self._off_by
-
-    def fromisoformat(self, text):
-        return datetime.fromisoformat(text)
-
-
-class Bench:
-    """A table, a scheduler and a clock of our own."""
-
-    def __init__(self, out, work=lambda job_id, stop: None):
-        self.clock = Clock()
-        self.table = JobTable(out)
-        self.runner = ThreadRunner(work)
-        self.scheduler = Scheduler(self.table, self.runner, "kafka", self.clock)
-
-    def submit(self, job_id, op="train", **fields):
-        content = {"op": op, "job_id": job_id, "scene": "/s", "checkpoint_path": "/c", **fields}
-        self.table.submit(parse_job(content), "kafka")
-
-    def state(self, job_id):
-        return self.table.show(job_id).record.state
-
-    def message(self, job_id):
-        return self.table.show(job_id).record.message
-
-    def tick_until(self, job_id, state):
-        for _ in range(500):
-            self.scheduler.tick()
-            if self.state(job_id) is state:
-                return
-            threading.Event().wait(0.01)
-        pytest.fail(f"{job_id} stays {self.state(job_id)}: {self.message(job_id)}")
+from tests.actors.scheduler_bench import Bench
 
 
 @pytest.fixture
@@ -222,142 +135,6 @@ def test_a_job_that_has_ended_is_not_done_again_because_its_process_was_lost_lat
     bench.submit("a")
     bench.tick_until("a", JobState.SUCCEEDED)
     assert bench.runner.started == ["a"]
-
-
-def test_a_queued_job_is_cancelled_at_once(tmp_path, gate):
-    bench = Bench(tmp_path, lambda job_id, stop: gate.wait(10) and None)
-    bench.submit("a")
-    bench.submit("b")
-    bench.scheduler.tick()
-    assert bench.scheduler.cancel("b").record.state is JobState.CANCELLED
-    gate.set()
-    bench.tick_until("a", JobState.SUCCEEDED)
-    assert bench.runner.started == ["a"]
-    assert bench.scheduler.cancel("b").record.state is JobState.CANCELLED
-
-
-def test_a_running_job_is_asked_to_end(tmp_path):
-    def work(job_id, stop):
-        assert stop.wait(10)
-        raise JobCancelled("stopped at step 7")
-
-    bench = Bench(tmp_path, work)
-    bench.submit("a")
-    bench.scheduler.tick()
-    assert bench.scheduler.cancel("a").record.state is JobState.RUNNING
-    bench.tick_until("a", JobState.CANCELLED)
-    assert bench.message("a") == "stopped at step 7"
-
-
-def test_one_that_does_not_listen_is_ended_by_force_and_not_tried_again(tmp_path, gate):
-    bench = Bench(tmp_path, lambda job_id, stop: gate.wait(10) and None)
-    bench.submit("a")
-    bench.scheduler.tick()
-    bench.scheduler.cancel("a")
-    bench.scheduler.cancel("a")
-    bench.scheduler.tick()
-    assert bench.state("a") is JobState.RUNNING
-    bench.table.accepted("a").log.append("checkpoint", step=40, uri="u")
-    bench.clock.now += CANCEL_GRACE_S
-    bench.tick_until("a", JobState.CANCELLED)
-    assert bench.message("a") == "ended by force; the checkpoint of step 40 is kept"
-    assert bench.runner.cleared == ["a"]
-
-
-def test_a_job_in_its_pause_can_be_cancelled(tmp_path):
-    def work(job_id, stop):
-        raise MachineFailure("node lost")
-
-    bench = Bench(tmp_path, work)
-    bench.submit("a")
-    bench.scheduler.tick()
-    bench.tick_until("a", JobState.QUEUED)
-    assert bench.scheduler.cancel("a").record.state is JobState.CANCELLED
-    bench.clock.now += 100
-    bench.scheduler.tick()
-    assert bench.runner.started == ["a"]
-
-
-def test_a_queued_job_whose_deadline_passes_fails_without_running(tmp_path, gate):
-    bench = Bench(tmp_path, lambda job_id, stop: gate.wait(10) and None)
-    bench.submit("a")
-    bench.submit("b", deadline_s=30)
-    bench.scheduler.tick()
-    bench.clock.now += 29
-    bench.scheduler.tick()
-    assert bench.state("b") is JobState.QUEUED
-    bench.clock.now += 2
-    bench.scheduler.tick()
-    assert bench.state("b") is JobState.FAILED
-    assert bench.message("b") == "its deadline, 30 s after its acceptance, has passed"
-    assert bench.runner.started == ["a"]
-
-
-@pytest.mark.parametrize("off_by_s", [-3600, 3600])
-def test_a_wall_clock_that_is_set_after_a_job_came_does_not_end_it(tmp_path, gate, monkeypatch, off_by_s):
-    bench = Bench(tmp_path, lambda job_id, stop: gate.wait(10) and None)
-    bench.submit("a", deadline_s=30)
-    bench.scheduler.tick()
-    monkeypatch.setattr("actors.scheduler.datetime", SetClock(off_by_s))
-    bench.clock.now += 29
-    bench.scheduler.tick()
-    assert bench.state("a") is JobState.RUNNING
-
-
-def test_a_clock_that_was_set_back_makes_no_deadline_later_than_it_can_be(tmp_path, monkeypatch):
-    def work(job_id, stop):
-        assert stop.wait(10)
-        raise JobCancelled("stopped")
-
-    bench = Bench(tmp_path, work)
-    bench.submit("a", deadline_s=30)
-    monkeypatch.setattr("actors.scheduler.datetime", SetClock(-3600))
-    bench.scheduler.tick()
-    bench.clock.now += 31
-    bench.tick_until("a", JobState.FAILED)
-
-
-def test_a_running_job_whose_deadline_passes_is_stopped_and_keeps_what_it_has(tmp_path):
-    def work(job_id, stop):
-        assert stop.wait(10)
-        raise JobCancelled("cancelled at step 7; a checkpoint of that step is kept")
-
-    bench = Bench(tmp_path, work)
-    bench.submit("a", deadline_s=30)
-    bench.scheduler.tick()
-    bench.clock.now += 31
-    bench.tick_until("a", JobState.FAILED)
-    assert bench.message("a").startswith("its deadline, 30 s after its acceptance, has passed: cancelled at")
-
-
-def test_an_urgent_job_gets_room_and_the_training_goes_on_afterwards(tmp_path):
-    def work(job_id, stop):
-        if job_id == "long" and bench.runner.started.count("long") == 1:
-            assert stop.wait(10)
-            raise JobCancelled("stopped at step 7")
-
-    bench = Bench(tmp_path, work)
-    bench.submit("long")
-    bench.scheduler.tick()
-    bench.submit("urgent", "eval", priority=5)
-    bench.tick_until("urgent", JobState.SUCCEEDED)
-    bench.tick_until("long", JobState.SUCCEEDED)
-    assert bench.runner.started == ["long", "urgent", "long"]
-    events, _ = bench.table.accepted("long").log.read()
-    told = [event["message"] for event in events if event["kind"] == "state"]
-    assert "made room for urgent: stopped at step 7" in told
-
-
-def test_one_that_does_not_make_room_is_ended_by_force_and_goes_on_later(tmp_path, gate):
-    bench = Bench(tmp_path, lambda job_id, stop: job_id == "long" and gate.wait(10) and None)
-    bench.submit("long")
-    bench.scheduler.tick()
-    bench.submit("urgent", priority=5)
-    bench.scheduler.tick()
-    bench.clock.now += STOP_GRACE_S
-    bench.tick_until("urgent", JobState.SUCCEEDED)
-    gate.set()
-    bench.tick_until("long", JobState.SUCCEEDED)
 
 
 def test_a_full_disk_changes_nothing_until_there_is_room(tmp_path, monkeypatch):

@@ -77,7 +77,8 @@ def test_every_job_ends_once_in_the_right_state(place, record_property):
             "op": "train", "scene": str(place.root / "scene"), "mask_dirname": "g21", "num_submodules": 2,
             "downscale": 1.0, "outer_steps": STEPS, "rays_per_step": 64, "ray_samples": 8,
             "log2_hashmap_size": 10, "n_levels": 4, "max_resolution": 64, "eval_step": 1000, "save_step": 6,
-            "sync_step": 4, "lpips": False, "max_test_tasks": 1, "cpus": 0.5, "experts_per_actor": 2, "max_attempts": 100,
+            "sync_step": 4, "lpips": False, "max_test_tasks": 1, "cpus": 0.5,
+            "experts_per_actor": 2, "max_attempts": 100,
         },
     )  # fmt: skip
     storm = Storm(place, UP, SEED)
