@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import time
 from collections.abc import Mapping
 from typing import Any, cast
@@ -14,7 +13,7 @@ from ray.exceptions import RayActorError
 from actors.mediator import News
 from actors.names import STATUS_TOPIC
 from actors.topics import quiet_settings
-from anerf.jobs.events import Event
+from anerf.jobs.events import Event, finite
 from anerf.jobs.headers import message_headers
 from anerf.jobs.table import JobSummary
 from anerf.jobs.topics import MESSAGE_VERSION
@@ -61,17 +60,4 @@ def tell(producer: Producer, summary: JobSummary, event: Event) -> None:
 
 def status_message(summary: JobSummary, event: Event) -> dict[str, Any]:
     """What the status topic says: where the job stands, and the event that brought it there."""
-    return _finite({"version": MESSAGE_VERSION, **summary.to_json(), "event": event})
-
-
-def _finite(value: Any) -> Any:
-    """The same with null for what is no JSON number: a loss may be NaN."""
-    match value:
-        case float():
-            return value if math.isfinite(value) else None
-        case dict():
-            return {key: _finite(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_finite(inner) for inner in value]
-        case _:
-            return value
+    return finite({"version": MESSAGE_VERSION, **summary.to_json(), "event": event})

@@ -49,6 +49,7 @@ class QueueFull(AnerfError):
     """As many jobs wait as may."""
 
     retryable = True
+    retry_after_s = 10
 
 
 class StackError(AnerfError):

@@ -66,7 +66,8 @@ def _leave(stack: Stack) -> None:
         if stack.http_port is not None:
             from ray import serve
 
-            serve.delete("render")
+            for name in ("render", "jobs"):
+                serve.delete(name)
         end_actor(INGESTOR)
         end_actor(MEDIATOR)
         end_stale_jobs()

@@ -230,12 +230,14 @@ def _deploy(stack: Stack, port: int) -> Stack:
     from ray.exceptions import RayError
 
     from cluster.processes import free_port
+    from serve_apps.jobs import ROUTE, build_jobs_app
     from serve_apps.render import build_app
 
     port = free_port(port)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         serve.start(http_options={"host": "127.0.0.1", "port": port})
+        serve.run(build_jobs_app(), name="jobs", route_prefix=ROUTE)
         serve.run(build_app(stack.out), name="render", route_prefix="/")
     except (RuntimeError, TimeoutError, RayError) as error:
         raise StackError(
@@ -255,6 +257,7 @@ def _show(stack: Stack, console: Console) -> None:
     rows.append(("Kafka", str(stack.bootstrap_servers), not stack.broker or stack.broker.is_alive()))
     if stack.http_port is not None:
         rows.append(_web("Render endpoint", stack.http_port, "/docs"))
+        rows.append(_web("Jobs over HTTP", stack.http_port, "/jobs/docs"))
     for name, where, is_up in rows:
         line = Text("up    ", style="green") if is_up else Text("down  ", style="red")
         console.print(line.append(f"{name:<17}{where}", style="default"), soft_wrap=True)

@@ -3,20 +3,18 @@
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from anerf.checkpoint.manifest import Manifest
 from anerf.errors import AnerfError, InputError, JobCancelled
+from serve_apps.answers import BodyLimit, Problem, answer_errors, problem
 from serve_apps.confine import OutsideError
 from serve_apps.requests import RenderRequest, problem_text
 
@@ -24,12 +22,6 @@ if TYPE_CHECKING:
     from serve_apps.service import RenderService
 
 MAX_BODY_BYTES = 64 * 1024
-
-
-class Problem(BaseModel):
-    """Why a request was not answered, and what to do."""
-
-    error: str
 
 
 class Place(BaseModel):
@@ -104,10 +96,8 @@ def create_api(service: "RenderService", tell_seconds: Callable[[float], None] =
         TooSlowError: 504,
         AnerfError: 503,
     }
-    for kind, status in statuses.items():
-        api.add_exception_handler(kind, _answer_with(status))
+    answer_errors(api, statuses)
     api.add_exception_handler(RequestValidationError, _answer_invalid)
-    api.add_exception_handler(HTTPException, _answer_http)
 
     @api.post("/render", response_class=Response, responses={**_PICTURES, **_PROBLEMS})
     async def render(body: RenderRequest) -> Response:
@@ -148,26 +138,6 @@ def create_api(service: "RenderService", tell_seconds: Callable[[float], None] =
     return api
 
 
-class BodyLimit:
-    """Refuses bodies that are large or do not say how large they are, before anything is read."""
-
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
-        self._app = app
-        self._max_bytes = max_bytes
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry."""
-        if scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH"):
-            size = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
-            if not (size.isascii() and size.isdigit()):
-                refusal = _problem(411, "The request has no Content-Length: send the JSON body in one piece.")
-                return await refusal(scope, receive, send)
-            if len(size) > 12 or int(size) > self._max_bytes:
-                text = f"The body has {size[:20]} bytes, {self._max_bytes} are allowed: send a small JSON."
-                return await _problem(413, text)(scope, receive, send)
-        return await self._app(scope, receive, send)
-
-
 def _entry(job: str, steps: list[int], newest: Manifest | str) -> SceneEntry:
     if isinstance(newest, str):
         return SceneEntry(checkpoint=job, steps=steps, problem=newest)
@@ -185,25 +155,6 @@ def _entry(job: str, steps: list[int], newest: Manifest | str) -> SceneEntry:
     )
 
 
-def _problem(status: int, text: str) -> JSONResponse:
-    return JSONResponse({"error": text}, status_code=status)
-
-
-def _answer_with(status: int) -> Callable[[Request, Exception], Awaitable[Response]]:
-    async def answer(_: Request, error: Exception) -> Response:
-        return _problem(status, str(error))
-
-    return answer
-
-
 async def _answer_invalid(_: Request, error: Exception) -> Response:
     errors = error.errors() if isinstance(error, RequestValidationError) else []
-    return _problem(422, f"The request is not valid: {problem_text(errors)}.")
-
-
-async def _answer_http(_: Request, error: Exception) -> Response:
-    if not isinstance(error, HTTPException):
-        return _problem(500, str(error))
-    response = _problem(error.status_code, str(error.detail))
-    response.headers.update(error.headers or {})
-    return response
+    return problem(422, f"The request is not valid: {problem_text(errors)}.")

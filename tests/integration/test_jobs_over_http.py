@@ -1,0 +1,200 @@
+"""Jobs over HTTP on a whole stack: sent, followed, and cancelled in every state that a job can be in."""
+
+import json
+import os
+import random
+import signal
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from anerf.checkpoint.manifest import read_manifest
+from anerf.checkpoint.resolve import complete_steps, step_folder
+from cluster.stack import read_stack
+from tests.stack_place import Place, process_of, processes, wait_for
+
+pytestmark = pytest.mark.integration
+
+UP = ("up", "--num-cpus", "2", "--warm", "3")
+CANCEL_WITHIN_S = 2.0
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    here = Place(tmp_path_factory.mktemp("http"))
+    here.anerf("survey", "--out", "survey", "--size", "tiny")
+    here.anerf("prepare", "survey/before", "--out", "scene")
+    here.anerf("partition", "scene", "--grid", "2", "1", "--margin", "1.1", "--name", "g21")
+    here.anerf(*UP)
+    yield here
+    if read_stack(here.out) is not None:
+        here.anerf("down")
+
+
+@pytest.fixture(scope="module")
+def http(place):
+    with httpx.Client(base_url=f"http://127.0.0.1:{place.stack.http_port}", timeout=30) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def training(place):
+    """Makes a training job of two experts that goes on for very long."""
+
+    def make(job_id, **fields):
+        return {
+            "op": "train", "job_id": job_id, "scene": str(place.root / "scene"), "mask_dirname": "g21",
+            "num_submodules": 2, "downscale": 1.0, "outer_steps": 10**6, "rays_per_step": 256,
+            "ray_samples": 8, "log2_hashmap_size": 10, "n_levels": 4, "max_resolution": 64,
+            "eval_step": 10**6, "save_step": 10**6, "sync_step": 5, "lpips": False, "max_test_tasks": 1,
+            **fields,
+        }  # fmt: skip
+
+    return make
+
+
+def state(http, job_id):
+    return http.get(f"/jobs/{job_id}").json()["state"]
+
+
+def has(place, job_id, kind):
+    return any(event["kind"] == kind for event in place.events(job_id))
+
+
+def experts(place):
+    return [
+        process.pid
+        for process in processes(place.stack)
+        if "ray::ExpertActor" in Path(f"/proc/{process.pid}/cmdline").read_text()
+    ]
+
+
+def test_a_job_is_sent_followed_to_its_end_and_known_ever_after(http, training):
+    job = training("short", outer_steps=10)
+    assert http.post("/jobs", json=job).status_code == 202
+    kinds, states = [], []
+    with http.stream("GET", "/jobs/short/events") as stream:
+        for line in stream.iter_lines():
+            if line.startswith("data: "):
+                event = json.loads(line.removeprefix("data: "))
+                kinds.append(event["kind"])
+                states += [event["state"]] if event["kind"] == "state" else []
+    assert states == ["QUEUED", "RUNNING", "SUCCEEDED"]
+    assert {"progress", "checkpoint", "metrics"} <= set(kinds)
+    again = http.post("/jobs", json=job)
+    assert (again.status_code, again.json()["state"]) == (200, "SUCCEEDED")
+    assert "training to step 10" in http.get("/jobs/short/log").text
+    assert http.delete("/jobs/short").status_code == 200
+    assert state(http, "short") == "SUCCEEDED"
+
+
+def test_a_job_is_the_same_through_kafka_and_http(place, http, training):
+    job = training("both", outer_steps=2)
+    (place.root / "both.json").write_text(json.dumps(job))
+    place.anerf("send", "both.json")
+    wait_for(lambda: http.get("/jobs/both").status_code == 200)
+    assert http.post("/jobs", json=job).status_code == 200
+    assert http.post("/jobs", json={**job, "seed": 5}).status_code == 409
+    wait_for(lambda: state(http, "both") == "SUCCEEDED")
+    assert place.states("both") == ["QUEUED", "RUNNING", "SUCCEEDED"]
+
+
+def test_random_and_huge_bodies_and_names_are_refused(place, http):
+    before = {path.name for path in place.out.iterdir()}
+    dice = random.Random(3)
+    for _ in range(300):
+        body = dice.randbytes(dice.randrange(200))
+        assert 400 <= http.post("/jobs", content=body).status_code < 500
+    assert http.post("/jobs", content=b"{" * (100 << 20)).status_code == 413
+    for name in ("..%2f..%2fetc", "%2e%2e", "a%00b", "x" * 5000):
+        for method in ("GET", "DELETE"):
+            assert 400 <= http.request(method, f"/jobs/{name}").status_code < 500
+    assert {path.name for path in place.out.iterdir()} == before
+
+
+def wait_running(http, place, job_id):
+    wait_for(lambda: state(http, job_id) == "RUNNING", 30)
+
+
+def wait_learning(http, place, job_id):
+    wait_for(lambda: has(place, job_id, "progress"), 60)
+
+
+def wait_frozen_while_loading(http, place, job_id):
+    wait_for(lambda: experts(place), 30)
+    for pid in experts(place):
+        os.kill(pid, signal.SIGSTOP)
+
+
+def wait_frozen(http, place, job_id):
+    wait_learning(http, place, job_id)
+    os.kill(experts(place)[0], signal.SIGSTOP)
+
+
+def wait_measuring(http, place, job_id):
+    wait_for(lambda: any("score_views" in title for title in titles(place)), 60)
+
+
+def wait_pausing(http, place, job_id):
+    wait_learning(http, place, job_id)
+    os.kill(process_of(place.stack, "ray::MetaCoordinator"), signal.SIGKILL)
+    wait_for(lambda: state(http, job_id) == "QUEUED", 30)
+
+
+def titles(place):
+    for process in processes(place.stack):
+        try:
+            yield Path(f"/proc/{process.pid}/cmdline").read_text()
+        except OSError:  # it has just ended
+            continue
+
+
+@pytest.mark.parametrize(
+    ("moment", "fields"),
+    [
+        (wait_running, {}),
+        (wait_learning, {}),
+        (wait_frozen_while_loading, {}),
+        (wait_frozen, {}),
+        (wait_measuring, {"eval_step": 1, "ray_samples": 4096}),
+        (wait_learning, {"rays_per_step": 1_000_000, "ray_samples": 64, "sync_step": 1000}),
+        (wait_pausing, {}),
+    ],
+    ids=["starting", "learning", "loading", "frozen", "measuring", "in a long step", "in its pause"],
+)
+def test_a_cancel_takes_effect_within_two_seconds(place, http, training, moment, fields, request):
+    job_id = request.node.callspec.id.replace(" ", "-")
+    behind = f"{job_id}-behind"
+    assert http.post("/jobs", json=training(job_id, **fields)).status_code == 202
+    assert http.post("/jobs", json=training(behind)).status_code == 202
+    moment(http, place, job_id)
+    for cancelled in (behind, job_id):
+        asked = datetime.now(UTC)
+        assert http.delete(f"/jobs/{cancelled}").status_code in (200, 202)
+        assert http.delete(f"/jobs/{cancelled}").status_code in (200, 202), "twice is harmless"
+        wait_for(lambda name=cancelled: state(http, name) == "CANCELLED", 20)
+        (end,) = [e for e in place.events(cancelled) if e.get("state") == "CANCELLED"]
+        took_s = (datetime.fromisoformat(end["at"]) - asked).total_seconds()
+        assert took_s < CANCEL_WITHIN_S, f"{cancelled}: {took_s:.2f} s ({end['message']})"
+    wait_for(lambda: not experts(place), 10)
+    for step in complete_steps(str(place.out / job_id / "checkpoints")):
+        assert read_manifest(step_folder(str(place.out / job_id / "checkpoints"), step)).step == step
+
+
+def test_a_viewer_is_closed_when_its_job_is_cancelled(place, http):
+    job = {"op": "view", "job_id": "look", "checkpoint_path": str(place.out / "short"), "port": 0}
+    http.post("/jobs", json=job)
+    wait_for(lambda: any("viewer at" in e.get("message", "") for e in place.events("look")), 60)
+    began = time.monotonic()
+    http.delete("/jobs/look")
+    wait_for(lambda: state(http, "look") == "CANCELLED", 10)
+    assert time.monotonic() - began < CANCEL_WITHIN_S
+
+
+def test_the_api_outlives_a_killed_mediator(place, http):
+    os.kill(process_of(place.stack, "ray::Mediator"), signal.SIGKILL)
+    answer = http.get("/jobs/short")
+    assert (answer.status_code, answer.json()["state"]) == (200, "SUCCEEDED")
