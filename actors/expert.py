@@ -3,10 +3,12 @@
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -49,6 +51,7 @@ class ExpertActor:
         self._job_dir = job_dir
         self._turns = {expert: threading.Lock() for expert in experts}
         self._loaded: dict[int, Learning] = {}
+        self._threads = ThreadPoolExecutor(len(self._turns))
 
     @contextmanager
     def _turn(self, expert: int) -> Iterator[Learning]:
@@ -68,6 +71,23 @@ class ExpertActor:
                     " ask `ready` and go on from there"
                 )
             yield learning
+
+    def each(self, method: str, args_of: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+        """A method of several of the process's experts, side by side.
+
+        Returns:
+            Each expert's result, or the `AnerfError` that it raised; any other error ends the call.
+        """
+
+        def one(expert: int) -> Any:
+            try:
+                return getattr(self, method)(expert, *args_of[expert])
+            except AnerfError as error:
+                return error
+
+        if len(args_of) == 1:
+            return {expert: one(expert) for expert in args_of}
+        return dict(zip(args_of, self._threads.map(one, args_of), strict=True))
 
     def ready(self, expert: int) -> int:
         """Load what is needed; the step at which the expert stands."""

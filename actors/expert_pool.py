@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from ray.exceptions import (
 
 from actors import metrics, placing
 from actors.expert import ExpertActor, StepMismatch
+from actors.fan_out import POLL_S, Calls, Group, Listener, cause_of, is_late
 from actors.shares import Shares, groups_of, machines, packed
 from anerf.errors import AnerfError, ExpertLost, JobCancelled
 from anerf.jobs.events import JobLog
@@ -29,15 +30,15 @@ from anerf.render.exposure import Exposures
 log = logging.getLogger(__name__)
 
 MAX_LOSSES = 20  # of one expert in one job
-POLL_S = 0.2
 RESTART_TIMEOUT_S = 120.0
-NOTICE_S = 30.0
+
+StartActor = Callable[[Mapping[str, Any], str, Group, int], Any]
+"""Starts a process for a group of experts: Ray's options, the job's folder, the experts, their threads."""
 
 
-def cause_of(error: RayTaskError) -> BaseException:
-    """The exception that the remote method raised."""
-    cause = getattr(error, "cause", None)
-    return cause if isinstance(cause, BaseException) else error
+def start_expert(options: Mapping[str, Any], job_dir: str, group: Group, threads: int) -> Any:
+    """The process in which a group's experts really learn."""
+    return ExpertActor.options(**options).remote(job_dir, group, threads)
 
 
 def _step_when_restarted(actor: Any, expert: int) -> int:
@@ -68,8 +69,11 @@ class ExpertPool:
         experts: Sequence[int],
         events: JobLog,
         cancelled: Callable[[], bool],
+        start_actor: StartActor = start_expert,
     ) -> None:
         self._job_dir = job_dir
+        self._start_actor = start_actor
+        self._late: Calls | None = None
         self._events = events
         self._cancelled = cancelled
         self._losses = dict.fromkeys(experts, 0)
@@ -93,7 +97,7 @@ class ExpertPool:
         return min(self._step.values(), default=0)
 
     def _start(self, group: tuple[int, ...]) -> Any:
-        return ExpertActor.options(**self._options[group]).remote(self._job_dir, group, self._threads)
+        return self._start_actor(self._options[group], self._job_dir, group, self._threads)
 
     def _actor(self, expert: int) -> Any:
         return self._actors[self._group_of[expert]]
@@ -105,28 +109,85 @@ class ExpertPool:
             JobCancelled: the job was cancelled meanwhile.
             AnerfError: what an expert could not use.
         """
-        self._step = self._call_all(lambda actor, e: actor.ready.remote(e), cancellable=True)
+        calls = self._calls("ready", self._group_of, lambda _: ())
+        while calls.waiting:
+            if self._cancelled():
+                raise JobCancelled("the job was cancelled")
+            calls.poll()
+        self._step = dict(calls.results)
         furthest = max(self._step.values())
         if min(self._step.values()) != furthest:
             self.advance(furthest)
         return furthest
 
-    def advance(self, to_step: int) -> dict[int, StretchReport]:
+    def advance(self, to_step: int, wait_for_all: bool = True) -> dict[int, StretchReport]:
         """Bring every expert to `to_step`, replacing those that die on the way; what each of them did.
+
+        Without `wait_for_all` a round ends when nearly all are there and the others are far behind: these go
+        on alone, take no part in what follows, and are waited for where all are needed (`catch_up`).
 
         Raises:
             ExpertLost: an expert died too often.
         """
-        reports = self._call_all(lambda actor, e: actor.advance.remote(e, self._step[e], to_step))
-        self._step = dict.fromkeys(self._step, to_step)
-        return dict(sorted(reports.items()))
+        self._take_in_late_ones()
+        calls = self._calls("advance", self.present(), lambda e: (self._step[e], to_step))
+        n_groups = len(calls.waiting)
+        while calls.waiting:
+            calls.poll()
+            elapsed_s = time.monotonic() - calls.began
+            if not wait_for_all and self._late is None and is_late(calls.took_s, n_groups, elapsed_s):
+                self._leave_behind(calls)
+                break
+        self._step |= dict.fromkeys(calls.results, to_step)
+        return dict(sorted(calls.results.items()))
+
+    def present(self) -> list[int]:
+        """The experts that are not far behind, all standing at one step."""
+        late = set() if self._late is None else set(self._late.asked()) | set(self._late.results)
+        return [expert for expert in self._group_of if expert not in late]
+
+    def catch_up(self) -> None:
+        """Wait for those who are far behind, and bring them to where the others are."""
+        if self._late is None:
+            return
+        step = max(self._step[expert] for expert in self.present())
+        while self._late.waiting:
+            self._late.poll()
+        self._take_in_late_ones()
+        behind = [expert for expert, at in self._step.items() if at < step]
+        self._finish(self._calls("advance", behind, lambda e: (self._step[e], step)))
+        self._step |= dict.fromkeys(behind, step)
 
     def call(self, method: str, *args: Any) -> dict[int, Any]:
         """Results of a method of every expert, all standing at the pool's step."""
-        return self._call_all(lambda actor, e: getattr(actor, method).remote(e, self._step[e], *args))
+        self.catch_up()
+        return self._finish(self._calls(method, self._group_of, lambda e: (self._step[e], *args)))
+
+    def _call_present(self, method: str, *args: Any) -> dict[int, Any]:
+        """The same of those who are not far behind."""
+        return self._finish(self._calls(method, self.present(), lambda e: (self._step[e], *args)))
+
+    def _leave_behind(self, calls: Calls) -> None:
+        self._late = Calls(calls.start, calls.listener, calls.waiting)
+        late = ", ".join(map(str, self._late.asked()))
+        self._events.append("log", message=f"experts {late} are late: the others go on without them")
+        log.warning("experts %s are late: the others go on without them", late)
+
+    def _take_in_late_ones(self) -> None:
+        """Know where those stand who have come up from behind."""
+        if self._late is None:
+            return
+        if self._late.waiting:
+            self._late.poll(timeout_s=0)
+        if not self._late.waiting:
+            self._step |= {expert: report.step for expert, report in self._late.results.items()}
+            back = ", ".join(map(str, sorted(self._late.results)))
+            self._events.append("log", message=f"experts {back} are back")
+            self._late = None
 
     def snapshots(self) -> dict[int, ray.ObjectRef]:
         """References to every expert's render tensors; the coordinator never holds them."""
+        self.catch_up()
         return {e: self._actor(e).snapshot.remote(e, step) for e, step in self._step.items()}
 
     def results(self, start: Callable[[], list[ray.ObjectRef]]) -> list[Any]:
@@ -147,30 +208,29 @@ class ExpertPool:
 
     def shared(self) -> dict[str, np.ndarray]:
         """What belongs to the whole scene, by name: the mean background and the photographs' exposures."""
-        mean = self._mean_background()
+        mean = _mean(self.call("background"))
         return self.exposures() | ({} if mean is None else {"background": mean})
-
-    def _mean_background(self) -> np.ndarray | None:
-        copies = [c for _, c in sorted(self.call("background").items()) if c is not None]
-        return np.asarray(sum(copies) / len(copies), dtype=np.float32) if copies else None
 
     def exposures(self) -> dict[str, np.ndarray]:
         """The photographs' exposures, of which every expert has the same copy; empty where there are none."""
-        return dict(next(iter(self.call("exposures").values()), {}))
+        first = self.present()[:1]
+        found = self._finish(self._calls("exposures", first, lambda e: (self._step[e],)))
+        return dict(found[first[0]]) if first else {}
 
     def sync_background(self) -> None:
-        """Give every expert the mean of their backgrounds."""
-        mean = self._mean_background()
+        """Give the experts the mean of their backgrounds."""
+        mean = _mean(self._call_present("background"))
         if mean is not None:
-            self.call("set_background", mean)
+            self._call_present("set_background", mean)
 
     def sync_exposures(self, flight: int = 0) -> None:
-        """Give every expert the exposures that all experts' rays together speak for."""
-        evidence = [e for _, e in sorted(self.call("exposure_evidence").items()) if e is not None]
+        """Give the experts the exposures that their rays together speak for."""
+        found = sorted(self._call_present("exposure_evidence").items())
+        evidence = [e for _, e in found if e is not None]
         before = Exposures.of_named(self.exposures())
         if evidence and before is not None:
             tensors = [(torch.from_numpy(xx.copy()), torch.from_numpy(xy.copy())) for xx, xy in evidence]
-            self.call("set_exposures", solved_exposures(tensors, before, flight).named())
+            self._call_present("set_exposures", solved_exposures(tensors, before, flight).named())
 
     def stop(self) -> None:
         """End the experts' processes."""
@@ -179,41 +239,33 @@ class ExpertPool:
         if self._reserved is not None:
             placing.give_back(self._reserved)
 
-    def _call_all(
-        self, call: Callable[[Any, int], ray.ObjectRef], cancellable: bool = False
-    ) -> dict[int, Any]:
-        waiting = {call(self._actor(expert), expert): expert for expert in self._group_of}
-        results: dict[int, Any] = {}
-        silent_s = 0.0
-        while waiting:
-            if cancellable and self._cancelled():
-                raise JobCancelled("the job was cancelled")
-            done, _ = ray.wait(list(waiting), timeout=POLL_S)
-            silent_s = 0.0 if done else silent_s + POLL_S
-            if silent_s >= NOTICE_S:
-                experts = ", ".join(str(e) for e in sorted(waiting.values()))
-                self._events.append(
-                    "log", message=f"waiting for experts {experts}: busy, or no CPU or GPU free for them"
-                )
-                silent_s = 0.0
-            for ref in done:
-                expert = waiting.pop(ref)
-                try:
-                    results[expert] = ray.get(ref)
-                except RayActorError as error:
-                    self._revive(expert, error)
-                    waiting[call(self._actor(expert), expert)] = expert
-                except RayTaskError as error:
-                    cause = cause_of(error)
-                    if isinstance(cause, StepMismatch):
-                        # The process was restarted between two calls, unnoticed until now.
-                        self._revive(expert, cause)
-                        waiting[call(self._actor(expert), expert)] = expert
-                    elif isinstance(cause, AnerfError):
-                        raise cause from None
-                    else:
-                        raise
-        return results
+    def _calls(
+        self,
+        method: str,
+        experts: Collection[int],
+        args_of: Callable[[int], tuple[Any, ...]],
+    ) -> Calls:
+        """Begin to call a method of some experts, a call for each of their processes."""
+
+        def start(group: Group, of: Sequence[int]) -> ray.ObjectRef:
+            return self._actors[group].each.remote(method, {expert: args_of(expert) for expert in of})
+
+        calls = Calls(start, Listener(self._revive, self._tell_silence))
+        wanted = set(experts)
+        for group in self._actors:
+            if of := [expert for expert in group if expert in wanted]:
+                calls.begin(group, of)
+        return calls
+
+    def _finish(self, calls: Calls) -> dict[int, Any]:
+        while calls.waiting:
+            calls.poll()
+        return dict(sorted(calls.results.items()))
+
+    def _tell_silence(self, experts: Sequence[int]) -> None:
+        told = ", ".join(map(str, experts))
+        message = f"waiting for experts {told}: busy, or no CPU or GPU free for them"
+        self._events.append("log", message=message)
 
     def _revive(self, expert: int, error: Exception) -> None:
         """Wait for the expert's new process and bring it back to where the pool knew it.
@@ -252,3 +304,8 @@ class ExpertPool:
             except RayTaskError as failed:
                 cause = cause_of(failed)
                 raise (cause if isinstance(cause, AnerfError) else failed) from None
+
+
+def _mean(copies: Mapping[int, np.ndarray | None]) -> np.ndarray | None:
+    found = [copy for _, copy in sorted(copies.items()) if copy is not None]
+    return np.asarray(sum(found) / len(found), dtype=np.float32) if found else None

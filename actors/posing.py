@@ -7,7 +7,7 @@ from pathlib import Path
 import ray
 from ray.exceptions import RayTaskError
 
-from actors.expert_pool import POLL_S, cause_of
+from actors.fan_out import POLL_S, cause_of
 from anerf.checkpoint.load import load_scene_model
 from anerf.errors import AnerfError, JobCancelled
 from anerf.field.threads import use_threads

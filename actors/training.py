@@ -29,7 +29,7 @@ from anerf.products.tables import MetricRow, save_metrics
 from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import Scene, load_scene
 
-ROUND_S = 2.0  # between two reports of progress
+ROUND_S = 1.0  # between two reports of progress; also how long a cancel waits
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class TrainRun:
                 raise JobCancelled(f"cancelled at step {step}; a checkpoint of that step is kept")
             round_started = time.monotonic()
             to_step = schedule.boundary(step, stride)
-            reports = pool.advance(to_step)
+            reports = pool.advance(to_step, wait_for_all=False)
             round_s = max(time.monotonic() - round_started, 1e-3)
             stride = max(1, min(10 * stride, round(ROUND_S * (to_step - step) / round_s)))
             step = to_step

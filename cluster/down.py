@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from cluster.processes import listens, stop
 from cluster.stack import DEFAULT_OUT, LOCK_FILE, STACK_FILE, Stack, alone, joined, read_stack
 
 _GRACE_S = 10.0
+_PORTS_CLOSE_S = 5.0
 
 
 def down(out: Path = DEFAULT_OUT) -> None:
@@ -44,8 +46,8 @@ def take_down(stack: Stack) -> int:
         _leave(stack)
     forced = stop(Path(stack.run_dir), stack.processes, _GRACE_S)
     if stack.ray is not None:
-        left = [f"{name} on {port}" for name, port in stack.ports.items() if listens(port)]
-        if stack.complete and left:
+        left = _still_listening(stack) if stack.complete else []
+        if left:
             raise StackError(
                 f"{' and '.join(left)} still answers, though all processes of the stack have ended: "
                 "another program took the port; see `ss -ltnp`"
@@ -53,6 +55,16 @@ def take_down(stack: Stack) -> int:
     shutil.rmtree(stack.run_dir, ignore_errors=True)
     (Path(stack.out) / STACK_FILE).unlink(missing_ok=True)
     return forced
+
+
+def _still_listening(stack: Stack) -> list[str]:
+    """Ports that do not close within a while: a process that has ended may still be closing its own."""
+    deadline = time.monotonic() + _PORTS_CLOSE_S
+    while left := [f"{name} on {port}" for name, port in stack.ports.items() if listens(port)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.1)
+    return left
 
 
 def _leave(stack: Stack) -> None:

@@ -19,7 +19,8 @@ KINDS = {
     "ray::ExpertActor": 5,
     "ray::_score_views": 1,
     "ray::IDLE": 1,
-    "tansu": 1,
+    "tansu broker": 1,
+    "cluster.durable_broker": 0.15,
     "everything": 0.15,
     "frozen": 1,
 }
@@ -54,15 +55,17 @@ class Storm:
             elif (victim := self._one_of(kind)) is None or not _kill(victim):
                 continue
             self.hits[kind] += 1
+            if kind == "cluster.durable_broker":  # nobody watches over it but whoever looks after the stack
+                self.place.anerf(*self.up)
 
     def _one_of(self, title: str) -> Process | None:
-        found = [p for p in processes(self.place.stack) if title in _title(p)]
+        found = [p for p in processes(self.place.stack) if _is(p, title)]
         return self._random.choice(sorted(found, key=lambda p: p.pid)) if found else None
 
     def _freeze(self) -> None:
         """Stop a process for some seconds: it lives, and does not answer."""
         victim = self._one_of(
-            self._random.choice(["ray::KafkaIngestor", "ray::Mediator", "ray::ExpertActor", "tansu"])
+            self._random.choice(["ray::KafkaIngestor", "ray::Mediator", "ray::ExpertActor", "tansu broker"])
         )
         if victim is not None and victim.is_alive():
             with contextlib.suppress(ProcessLookupError):
@@ -71,11 +74,15 @@ class Storm:
                 os.kill(victim.pid, signal.SIGCONT)
 
 
-def _title(process: Process) -> str:
+def _is(process: Process, title: str) -> bool:
+    """Whether a process's command line begins so, its folder and interpreter aside."""
     try:
-        return Path(f"/proc/{process.pid}/cmdline").read_text()
+        words = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
     except OSError:  # it has just ended
-        return ""
+        return False
+    if "-m" in words[:3]:
+        words = words[words.index("-m") + 1 :]
+    return " ".join([Path(words[0]).name, *words[1:]]).startswith(title)
 
 
 def _kill(process: Process) -> bool:
