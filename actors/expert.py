@@ -14,11 +14,11 @@ import numpy as np
 import ray
 import torch
 
+from actors.each import StepMismatch, answer_each
 from anerf import logs
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import expert_file
 from anerf.checkpoint.shards import write_shard
-from anerf.errors import AnerfError
 from anerf.field.threads import use_threads
 from anerf.jobs.folder import trace_of_job
 from anerf.jobs.learning import Learning, build_learning, learning_device
@@ -26,12 +26,6 @@ from anerf.learn.expert import StretchReport
 from anerf.render.exposure import Exposures
 
 log = logging.getLogger(__name__)
-
-
-class StepMismatch(AnerfError):
-    """The expert stands at another step than its caller expects: it was restarted in between."""
-
-    retryable = True
 
 
 @ray.remote(max_restarts=-1, max_task_retries=0)
@@ -73,21 +67,8 @@ class ExpertActor:
             yield learning
 
     def each(self, method: str, args_of: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
-        """A method of several of the process's experts, side by side.
-
-        Returns:
-            Each expert's result, or the `AnerfError` that it raised; any other error ends the call.
-        """
-
-        def one(expert: int) -> Any:
-            try:
-                return getattr(self, method)(expert, *args_of[expert])
-            except AnerfError as error:
-                return error
-
-        if len(args_of) == 1:
-            return {expert: one(expert) for expert in args_of}
-        return dict(zip(args_of, self._threads.map(one, args_of), strict=True))
+        """A method of several of the process's experts, see `answer_each`."""
+        return answer_each(self, self._threads, method, args_of)
 
     def ready(self, expert: int) -> int:
         """Load what is needed; the step at which the expert stands."""

@@ -17,7 +17,8 @@ from ray.exceptions import (
 )
 
 from actors import metrics, placing
-from actors.expert import ExpertActor, StepMismatch
+from actors.each import StepMismatch
+from actors.expert import ExpertActor
 from actors.fan_out import POLL_S, Calls, Group, Listener, cause_of, is_late
 from actors.shares import Shares, groups_of, machines, packed
 from anerf.errors import AnerfError, ExpertLost, JobCancelled
@@ -74,6 +75,8 @@ class ExpertPool:
         self._job_dir = job_dir
         self._start_actor = start_actor
         self._late: Calls | None = None
+        self.n_calls = 0
+        """Remote calls so far."""
         self._events = events
         self._cancelled = cancelled
         self._losses = dict.fromkeys(experts, 0)
@@ -248,6 +251,7 @@ class ExpertPool:
         """Begin to call a method of some experts, a call for each of their processes."""
 
         def start(group: Group, of: Sequence[int]) -> ray.ObjectRef:
+            self.n_calls += 1
             return self._actors[group].each.remote(method, {expert: args_of(expert) for expert in of})
 
         calls = Calls(start, Listener(self._revive, self._tell_silence))

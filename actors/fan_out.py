@@ -14,7 +14,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from actors.expert import StepMismatch
+from actors.each import StepMismatch
 from anerf.errors import AnerfError
 
 POLL_S = 0.2

@@ -56,6 +56,9 @@ COMMANDS = MappingProxyType(
         "bench ingest": Command(
             "anerf.cli.bench_ingest", "bench_ingest", "job messages validated a second, good ones and bad"
         ),
+        "bench coordinator": Command(
+            "cluster.bench_coordinator", "bench_coordinator", "what a thousand simulated experts cost"
+        ),
         "run": Command("cluster.run", "run", "do one job here and now, without Kafka"),
         "up": Command("cluster.up", "up", "start Ray, Kafka, Mediator, ingestor and the render endpoint"),
         "down": Command("cluster.down", "down", "stop all of it"),

@@ -101,12 +101,13 @@ def _cluster(out: Path, console: Console) -> Iterator[None]:
             yield
     else:
         console.print("Starting Ray for this job")
-        with _own_ray():
+        with own_ray():
             yield
 
 
 @contextmanager
-def _own_ray() -> Iterator[None]:
+def own_ray() -> Iterator[None]:
+    """Be a driver of a Ray of one's own inside the block."""
     from cluster.head import make_run_dir, make_token
 
     run_dir = make_run_dir()
