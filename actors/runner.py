@@ -9,6 +9,7 @@ from typing import Any, cast
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from actors.autoscaling import Autoscaler
 from actors.names import JOB_PREFIX, NAMESPACE
 from actors.scheduler import MachineFailure, Outcome
 from anerf.errors import JobCancelled
@@ -34,11 +35,16 @@ class RayRunner:
         self._actors: dict[str, Any] = {}
         self._asked_to_stop: set[str] = set()
         self._killed: set[str] = set()
+        self._autoscaler = Autoscaler()
 
     def capacity(self) -> Resources:
         """What the living nodes have together."""
         total = ray.cluster_resources()
         return Resources(total.get("CPU", 0.0), total.get("GPU", 0.0), total.get("memory", 0.0) / _GIB)
+
+    def want(self, total: Resources | None) -> None:
+        """Let the autoscaler, where there is one, make the cluster so large."""
+        self._autoscaler.want(total)
 
     def start(self, accepted: AcceptedJob) -> None:
         """Start the job's actor, and wait for its end, in a thread of its own."""

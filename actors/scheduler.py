@@ -45,6 +45,10 @@ class Runner(Protocol):
         """What there is to run jobs with, in use or not."""
         ...
 
+    def want(self, total: Resources | None) -> None:
+        """Hear what a waiting job needs the whole cluster to hold; None: no job needs more than there is."""
+        ...
+
     def start(self, accepted: AcceptedJob) -> None:
         """Start a job; its outcome comes through `ended`, also when it cannot be started."""
         ...
@@ -152,6 +156,7 @@ class Scheduler:
             elif job.job_id not in self._running and not self._is_over(job.job_id):
                 ready.append(turn_of(self._table.accepted(job.job_id).job, total))
         turns = give_turns(ready, [run.turn for run in self._running.values()], total, self._stops)
+        self._runner.want(turns.beyond)
         for job_id, why in turns.waiting.items():
             self._table.wait_for(job_id, why)
         for job_id, room_for in turns.make_room.items():

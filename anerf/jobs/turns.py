@@ -1,8 +1,9 @@
 """Whose turn it is: which queued jobs start beside those that run, which wait for what, and who makes room.
 
 Higher priority first, then who came first. A job that finds no room is waited for: nobody who comes after it
-starts before it, so a large job is not starved by small ones. Where it would find room if trainings of lower
-priority were not there, these are asked to make it: they go on from their checkpoint later.
+starts before it, so a large job is not starved by small ones. (One that the whole cluster could not hold is
+not: machines may never join.) Where it would find room if trainings of lower priority were not there, these
+are asked to make it: they go on from their checkpoint later.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -67,6 +68,8 @@ class Turns:
     waiting: Mapping[str, str]
     make_room: Mapping[str, str]
     """The job that the room is for, by the job that makes it."""
+    beyond: Resources | None = None
+    """What the first of those asks for that the whole cluster could not hold; None: there is no such job."""
 
 
 def turn_of(job: Job, total: Resources) -> Turn:
@@ -95,10 +98,11 @@ def give_turns(
     start: list[str] = []
     waiting: dict[str, str] = {}
     make_room: dict[str, str] = {}
+    beyond: Resources | None = None
     beside = list(running)
     someone_waits = False
     for turn in sorted(queued, key=lambda t: -t.priority):  # sorting keeps the order of equals
-        reason = None
+        reason, is_beyond = None, False
         if turn.is_view:
             views = [t.job_id for t in beside if t.is_view]
             if len(views) >= VIEW_LIMIT:
@@ -108,6 +112,7 @@ def give_turns(
             reason = "until those before it have started"
         elif (lacks := total.lack(turn.demand)) is not None:
             reason = f"for {lacks.replace('are free', 'the cluster has')}: until machines join it"
+            is_beyond, beyond = True, beyond or turn.demand
         else:
             learning = [t for t in beside if not t.is_view]
             reason = _no_room(turn, learning, total)
@@ -118,9 +123,9 @@ def give_turns(
             beside.append(turn)
         else:
             waiting[turn.job_id] = reason
-            someone_waits |= not turn.is_view
+            someone_waits |= not turn.is_view and not is_beyond
     asked = {job_id: of for job_id, of in make_room.items() if job_id not in stopping}
-    return Turns(tuple(start), waiting, asked)
+    return Turns(tuple(start), waiting, asked, beyond)
 
 
 def _free(learning: Sequence[Turn], total: Resources) -> Resources:

@@ -24,6 +24,10 @@ class ThreadRunner:
         self._stops: dict[str, threading.Event] = {}
         self.started: list[str] = []
         self.cleared: list[str] = []
+        self.wanted: Resources | None = None
+
+    def want(self, total: Resources | None) -> None:
+        self.wanted = total
 
     def capacity(self) -> Resources:
         return Resources(cpus=4)

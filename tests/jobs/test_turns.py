@@ -33,9 +33,13 @@ def test_nobody_overtakes_a_large_job_that_waits():
     assert turns.waiting["small"] == "until those before it have started"
 
 
-def test_what_the_cluster_has_not_is_told():
-    turns = give_turns([turn("a", cpus=1, gpus=8)], [], TOTAL)
-    assert turns.waiting == {"a": "for 8 GPUs, of which 2 the cluster has: until machines join it"}
+def test_what_the_cluster_has_not_is_told_and_nobody_waits_behind_it():
+    queued = [turn("a", cpus=1, gpus=8), turn("huge", cpus=99), turn("b", cpus=1)]
+    turns = give_turns(queued, [], TOTAL)
+    assert turns.waiting["a"] == "for 8 GPUs, of which 2 the cluster has: until machines join it"
+    assert turns.beyond == queued[0].demand
+    assert turns.start == ("b",)
+    assert give_turns(queued[2:], [], TOTAL).beyond is None
 
 
 def test_higher_priority_goes_first_and_equals_in_their_order():
@@ -108,7 +112,7 @@ def test_whoever_queues_what_runs_together_finds_room(queued, running):
         winner = next(t for t in queued if t.job_id == room_for)
         assert loser.can_make_room
         assert loser.priority < winner.priority
-    # A learning job never starts while an equal or higher one that came before it waits.
-    order = sorted((t for t in queued if not t.is_view), key=lambda t: -t.priority)
+    # A learning job never starts while an equal or higher one, that the cluster could hold, came before it.
+    order = sorted((t for t in queued if not t.is_view and fits([t])), key=lambda t: -t.priority)
     begun = [t.job_id in turns.start for t in order]
     assert begun == sorted(begun, reverse=True)
