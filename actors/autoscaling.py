@@ -9,7 +9,7 @@ from anerf.jobs.turns import Resources
 _GIB = 2**30
 
 
-def bundles_of(wanted: Resources) -> list[dict[str, float]]:
+def bundles_of(wanted: Resources) -> list[dict[str, int]]:
     """`wanted` as pieces that may lie on different machines: a GPU with a CPU, a CPU, a GiB each."""
     n_gpus, n_cpus = math.ceil(wanted.gpus), math.ceil(wanted.cpus)
     with_gpu = min(n_gpus, n_cpus)
