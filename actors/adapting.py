@@ -4,24 +4,23 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from tensorboardX import SummaryWriter
 
 from actors import metrics
 from actors.checkpointing import Checkpoints
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
+from actors.patience import PatientDiary
 from actors.posing import Corrections, refined_views
 from actors.training import metric_row, validation_views
 from anerf.checkpoint.load import field_setting, load_shared
-from anerf.checkpoint.manifest import Manifest, ShardRecord, read_manifest
+from anerf.checkpoint.manifest import Manifest, read_manifest
 from anerf.checkpoint.resolve import expert_file, step_folder
 from anerf.checkpoint.shards import copy_shard
 from anerf.errors import JobCancelled, SceneError
 from anerf.jobs import settings
-from anerf.jobs.events import JobLog
 from anerf.jobs.folder import SUMMARY_FILE, write_json_atomically
 from anerf.jobs.learning import (
     adaptation_batch,
@@ -36,6 +35,7 @@ from anerf.jobs.spec import EvalJob
 from anerf.learn.evaluate import ViewScore, mean_scores
 from anerf.learn.scene_poses import moved_scene
 from anerf.products.adaptation import adaptation_sheet, measured_views, telling_views
+from anerf.products.board import Board
 from anerf.products.curve import CurvePoint, save_curve
 from anerf.products.poses import PoseSummary, save_poses
 from anerf.products.sheet import save_picture
@@ -87,7 +87,9 @@ def goals_of(job: EvalJob) -> list[Goal]:
 class AdaptRun:
     """Runs one adaptation job. It starts from the named checkpoint every time: seconds need no resuming."""
 
-    def __init__(self, job: EvalJob, job_dir: str, events: JobLog, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self, job: EvalJob, job_dir: str, events: PatientDiary, cancelled: Callable[[], bool]
+    ) -> None:
         self._job = job
         self._dir = job_dir
         self._events = events
@@ -113,15 +115,15 @@ class AdaptRun:
         open_pixels(scene, job.downscale)
         manifest = replace(base, job_id=job.job_id, flights=flights_with(base.flights, plan.batch))
         pool = ExpertPool(job, self._dir, plan.touched, self._events, self._cancelled)
-        writer = SummaryWriter(str(Path(self._dir) / "tb"))
+        board = Board(Path(self._dir) / "tb")
         curve: list[dict[str, Any]] = []
         try:
             pool.load()
-            curve.append(self._measure(plan, base, uri, pool, tto=0, writer=writer))
+            curve.append(self._measure(plan, base, uri, pool, tto=0, board=board))
             pool.sync_exposures(plan.flight)  # what the first look at the flight says
             for goal in goals_of(job):
                 going = self._advance(pool, goal, plan.flight)
-                curve.append(self._measure(plan, manifest, uri, pool, tto=pool.step, writer=writer))
+                curve.append(self._measure(plan, manifest, uri, pool, tto=pool.step, board=board))
                 if not going:
                     break
             metrics.observe(metrics.ADAPTATION, self._adapt_s)
@@ -132,7 +134,7 @@ class AdaptRun:
             )
         finally:
             pool.stop()
-            writer.close()
+            board.close()
         summary = {
             "job_id": job.job_id,
             "op": job.op,
@@ -147,8 +149,8 @@ class AdaptRun:
         }
         if poses:
             summary["poses"] = asdict(PoseSummary.of(poses))
-        self._save_sheet(plan)
-        write_json_atomically(Path(self._dir) / SUMMARY_FILE, summary)
+        self._events.insist(lambda: self._save_sheet(plan))
+        self._events.insist(lambda: write_json_atomically(Path(self._dir) / SUMMARY_FILE, summary))
         return summary
 
     def _refined_poses(self, scene: Scene, uri: str) -> Corrections:
@@ -158,7 +160,7 @@ class AdaptRun:
         request = settings.pose_request(job)
         open_pixels(scene, job.downscale)
         found = refined_views(uri, job.scene_path(), job.downscale, support, request, self._cancelled)
-        save_poses(Path(self._dir), found)
+        self._events.insist(lambda: save_poses(Path(self._dir), found))
         seconds = round(time.monotonic() - started, 2)
         self._events.append("poses", **asdict(PoseSummary.of(found)), seconds=seconds)
         return found
@@ -216,7 +218,7 @@ class AdaptRun:
         return True
 
     def _measure(
-        self, plan: Plan, manifest: Manifest, uri: str, pool: ExpertPool, *, tto: int, writer: SummaryWriter
+        self, plan: Plan, manifest: Manifest, uri: str, pool: ExpertPool, *, tto: int, board: Board
     ) -> dict[str, Any]:
         job = self._job
         request = ViewsRequest(
@@ -229,13 +231,15 @@ class AdaptRun:
             folder=str(Path(self._dir) / "rendered"),
         )
         spec, _ = field_setting(manifest, learning_device())
-        shared = load_shared(uri, manifest, spec) | pool.exposures()
-        parts: list[list[ViewScore]] = pool.results(
-            lambda: request_scores(manifest, request, shared, pool.snapshots(), base_uri=uri)
+        shared = self._events.insist(lambda: load_shared(uri, manifest, spec)) | pool.exposures()
+        parts: list[list[ViewScore]] = self._events.insist(
+            lambda: pool.results(
+                lambda: request_scores(manifest, request, shared, pool.snapshots(), base_uri=uri)
+            )
         )
         scores = sorted((score for part in parts for score in part), key=lambda s: (s.role, s.file))
         self._rows += [metric_row(score, manifest.step) for score in scores]
-        save_metrics(Path(self._dir), self._rows)
+        self._events.insist(lambda: save_metrics(Path(self._dir), self._rows))
         point: dict[str, Any] = {"tto": tto, "adapt_s": round(self._adapt_s, 2)}
         for role in ("new", "old"):
             of_role = [s for s in scores if s.role == role]
@@ -244,8 +248,8 @@ class AdaptRun:
                 self._points.append(CurvePoint(tto, point["adapt_s"], role, point[role]))
                 metrics.tell(metrics.PSNR, point[role]["psnr_db"], job=job.job_id, role=role)
                 for name, value in point[role].items():
-                    writer.add_scalar(f"{role}/{name}", value, tto)
-        save_curve(Path(self._dir), self._points)
+                    board.add_scalar(f"{role}/{name}", value, tto)
+        self._events.insist(lambda: save_curve(Path(self._dir), self._points))
         self._events.append("metrics", step=tto, psnr=point["new"]["psnr_db"], **point)
         return point
 
@@ -270,11 +274,13 @@ class AdaptRun:
         step = base.step + pool.step
         folder = step_folder(checkpoints.root, step)
         with metrics.timed(metrics.CHECKPOINT):
-            shards: dict[int, ShardRecord] = pool.call("save", folder)
+            shards = checkpoints.shards(step, pool)
             for expert in set(base.shards) - set(plan.touched):
-                shards[expert] = copy_shard(uri, base.shards[expert], expert_file(folder, expert))
+                shards[expert] = self._events.insist(
+                    partial(copy_shard, uri, base.shards[expert], expert_file(folder, expert))
+                )
             spec, _ = field_setting(base, learning_device())
-            shared = load_shared(uri, base, spec) | pool.exposures()
+            shared = self._events.insist(lambda: load_shared(uri, base, spec)) | pool.exposures()
             scores = {f"new_{name}": value for name, value in point["new"].items()}
             stamped = replace(manifest, step=step, metrics=scores, job=self._job.given())
             saved = checkpoints.commit(stamped, shards, shared)

@@ -10,6 +10,7 @@ import torch
 
 from actors import metrics
 from actors.expert_pool import ExpertPool
+from actors.patience import PatientDiary
 from anerf.checkpoint.manifest import (
     Manifest,
     PartitionStamp,
@@ -20,9 +21,10 @@ from anerf.checkpoint.manifest import (
 )
 from anerf.checkpoint.resolve import complete_steps, mark_best, prune, shared_file, step_folder
 from anerf.checkpoint.shards import write_shard
+from anerf.checkpoint.storage import remove_torn
 from anerf.field.layout import FieldLayout
 from anerf.field.spec import FieldSpec
-from anerf.jobs.events import JobLog, utc_now
+from anerf.jobs.events import utc_now
 from anerf.jobs.spec import Job
 from anerf.partition.regions import Partition
 from anerf.scene.scene import Scene
@@ -60,16 +62,17 @@ class Checkpoints:
     """Writes a job's checkpoints under `root` and remembers which one was best."""
 
     root: str
-    events: JobLog
+    diary: PatientDiary
     keep: int
     best_psnr_db: float = -math.inf
 
     @classmethod
-    def reopened(cls, root: str, events: JobLog, keep: int) -> Self:
-        """Those of a job that goes on: what was best so far must be beaten."""
+    def reopened(cls, root: str, diary: PatientDiary, keep: int) -> Self:
+        """Those of a job that goes on: what was best so far must be beaten, what is torn goes."""
+        remove_torn(root)
         manifests = [read_manifest(step_folder(root, step)) for step in complete_steps(root)]
         best = max((m.metrics.get("psnr_db", -math.inf) for m in manifests), default=-math.inf)
-        return cls(root, events, keep, best)
+        return cls(root, diary, keep, best)
 
     def commit(
         self,
@@ -85,17 +88,24 @@ class Checkpoints:
         record = None
         if shared:
             tensors = {name: torch.from_numpy(np.array(array)) for name, array in sorted(shared.items())}
-            record = write_shard(shared_file(uri), tensors, {"step": str(manifest.step)})
+            meta = {"step": str(manifest.step)}
+            record = self.diary.insist(lambda: write_shard(shared_file(uri), tensors, meta))
         in_order = dict(sorted(shards.items()))
-        write_manifest(uri, replace(manifest, created_at=utc_now(), shards=in_order, shared=record))
-        self.events.append("checkpoint", step=manifest.step, uri=uri)
+        whole = replace(manifest, created_at=utc_now(), shards=in_order, shared=record)
+        self.diary.insist(lambda: write_manifest(uri, whole))
+        self.diary.append("checkpoint", step=manifest.step, uri=uri)
         return uri
+
+    def shards(self, step: int, pool: ExpertPool) -> dict[int, ShardRecord]:
+        """The shards of a checkpoint at `step`, written by the pool's experts; they wait for storage."""
+        saved: dict[int, ShardRecord] = {}
+        self.diary.insist(lambda: pool.save(step_folder(self.root, step), saved))
+        return saved
 
     def save(self, manifest: Manifest, pool: ExpertPool) -> str:
         """A checkpoint of all experts of the pool, at its step."""
         with metrics.timed(metrics.CHECKPOINT):
-            shards = pool.call("save", step_folder(self.root, manifest.step))
-            return self.commit(manifest, shards, pool.shared())
+            return self.commit(manifest, self.shards(manifest.step, pool), pool.shared())
 
     def rate(self, step: int, psnr_db: float | None) -> None:
         """Point `best` at this checkpoint if none was better, and delete those no longer needed.
@@ -105,5 +115,5 @@ class Checkpoints:
         score = -math.inf if psnr_db is None else psnr_db
         if score >= self.best_psnr_db:
             self.best_psnr_db = score
-            mark_best(self.root, step)
-        prune(self.root, self.keep)
+            self.diary.insist(lambda: mark_best(self.root, step))
+        self.diary.insist(lambda: prune(self.root, self.keep))

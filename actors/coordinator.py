@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from actors.adapting import AdaptRun
+from actors.patience import PatientDiary
 from actors.training import TrainRun
 from anerf import logs
 from anerf.errors import JobError
@@ -38,7 +39,8 @@ class MetaCoordinator:
         Raises:
             AnerfError: what went wrong, in a sentence; `retryable` says whether trying again may help.
         """
-        job, events = job_of(self._dir), JobLog(Path(self._dir))
+        job = job_of(self._dir)
+        events = PatientDiary(JobLog(Path(self._dir)), self._cancelled.is_set)
         if isinstance(job, TrainJob):
             log.info("training to step %d", job.outer_steps)
             return TrainRun(job, self._dir, events, self._cancelled.is_set).run()

@@ -21,8 +21,9 @@ from actors.each import StepMismatch
 from actors.expert import ExpertActor
 from actors.fan_out import POLL_S, Calls, Group, Listener, cause_of, is_late
 from actors.shares import Shares, groups_of, machines, packed
-from anerf.errors import AnerfError, ExpertLost, JobCancelled
-from anerf.jobs.events import JobLog
+from anerf.checkpoint.manifest import ShardRecord
+from anerf.errors import AnerfError, ExpertLost, JobCancelled, StorageUnavailable
+from anerf.jobs.events import Diary
 from anerf.jobs.spec import EvalJob, TrainJob
 from anerf.learn.expert import StretchReport
 from anerf.learn.exposure import solved_exposures
@@ -68,7 +69,7 @@ class ExpertPool:
         job: TrainJob | EvalJob,
         job_dir: str,
         experts: Sequence[int],
-        events: JobLog,
+        events: Diary,
         cancelled: Callable[[], bool],
         start_actor: StartActor = start_expert,
     ) -> None:
@@ -166,12 +167,27 @@ class ExpertPool:
         self.catch_up()
         return self._finish(self._calls(method, self._group_of, lambda e: (self._step[e], *args)))
 
+    def save(self, step_uri: str, saved: dict[int, ShardRecord]) -> None:
+        """Let those experts write their shards in `step_uri` that are not in `saved` yet, and note who did.
+
+        Raises:
+            StorageUnavailable: somebody could not; call it again.
+        """
+        self.catch_up()
+        missing = [expert for expert in self._group_of if expert not in saved]
+        calls = self._calls("save", missing, lambda e: (self._step[e], step_uri), StorageUnavailable)
+        answers = self._finish(calls)
+        saved |= {e: answer for e, answer in answers.items() if isinstance(answer, ShardRecord)}
+        for answer in answers.values():
+            if isinstance(answer, StorageUnavailable):
+                raise answer
+
     def _call_present(self, method: str, *args: Any) -> dict[int, Any]:
         """The same of those who are not far behind."""
         return self._finish(self._calls(method, self.present(), lambda e: (self._step[e], *args)))
 
     def _leave_behind(self, calls: Calls) -> None:
-        self._late = Calls(calls.start, calls.listener, calls.waiting)
+        self._late = Calls(calls.start, calls.listener, waiting=calls.waiting)
         late = ", ".join(map(str, self._late.asked()))
         self._events.append("log", message=f"experts {late} are late: the others go on without them")
         log.warning("experts %s are late: the others go on without them", late)
@@ -247,6 +263,7 @@ class ExpertPool:
         method: str,
         experts: Collection[int],
         args_of: Callable[[int], tuple[Any, ...]],
+        expected: type[AnerfError] | None = None,
     ) -> Calls:
         """Begin to call a method of some experts, a call for each of their processes."""
 
@@ -254,7 +271,7 @@ class ExpertPool:
             self.n_calls += 1
             return self._actors[group].each.remote(method, {expert: args_of(expert) for expert in of})
 
-        calls = Calls(start, Listener(self._revive, self._tell_silence))
+        calls = Calls(start, Listener(self._revive, self._tell_silence), expected)
         wanted = set(experts)
         for group in self._actors:
             if of := [expert for expert in group if expert in wanted]:

@@ -43,6 +43,8 @@ class Calls:
 
     start: Start
     listener: Listener
+    expected: type[AnerfError] | None = None
+    """An error that counts as an answer."""
     waiting: dict[ray.ObjectRef, tuple[Group, tuple[int, ...]]] = field(default_factory=dict)
     results: dict[int, Any] = field(default_factory=dict)
     took_s: list[float] = field(default_factory=list)
@@ -87,7 +89,7 @@ class Calls:
                 # The process was started anew between two calls, unnoticed until now.
                 self.listener.mend(expert, answer)
                 again.append(expert)
-            elif isinstance(answer, AnerfError):
+            elif isinstance(answer, AnerfError) and not self._is_expected(answer):
                 raise answer
             else:
                 self.results[expert] = answer
@@ -95,6 +97,9 @@ class Calls:
             self.begin(group, again)
         else:
             self.took_s.append(now - self.began)
+
+    def _is_expected(self, error: AnerfError) -> bool:
+        return self.expected is not None and isinstance(error, self.expected)
 
 
 def is_late(took_s: Sequence[float], n_groups: int, elapsed_s: float) -> bool:

@@ -92,7 +92,7 @@ class Mediator:
         # The news from the disk are old, but the last of each job may never have been told.
         last = {summary.job_id: (summary, event) for summary, event in self._table.take_news()}
         self._tell(tuple(last.values()))
-        self._scheduler.put_back(self._table.unfinished())
+        self._is_taken_up = False
         threading.Thread(target=self._loop, name="scheduler", daemon=True).start()
 
     def ready(self) -> str:
@@ -143,6 +143,7 @@ class Mediator:
     def cancel(self, job_id: str) -> JobSummary:
         """End a job; harmless on one that has ended."""
         with self._lock:
+            self._take_up()
             summary = self._scheduler.cancel(job_id)
         self._wake.set()
         return summary
@@ -177,6 +178,7 @@ class Mediator:
             wait_s = _TICK_S
             with self._lock:
                 try:
+                    self._take_up()
                     self._scheduler.tick()
                 except OSError as error:
                     logger.error("states cannot be written, trying again: %s", error)
@@ -187,12 +189,22 @@ class Mediator:
                     self._tell_metrics()
             if time.monotonic() >= expire_at:
                 expire_at = time.monotonic() + _RETENTION_PERIOD_S
-                self._expire()
+                try:
+                    self._expire()
+                except OSError as error:
+                    logger.error("old results cannot be removed, trying again: %s", error)
             if self._warm is not None and time.monotonic() >= warm_at:
                 warm_at = time.monotonic() + _WARM_PERIOD_S
                 self._warm.top_up()
             self._wake.wait(wait_s)
             self._wake.clear()
+
+    def _take_up(self) -> None:
+        """Queue again what was running in an earlier life, once the disk takes that; before any tick."""
+        if not self._is_taken_up:
+            self._table.refresh()
+            self._scheduler.put_back(self._table.unfinished())
+            self._is_taken_up = True
 
     def _expire(self) -> None:
         """Remove the results of jobs that ended long ago."""

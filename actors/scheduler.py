@@ -20,6 +20,7 @@ from anerf.jobs.folder import AcceptedJob, Origin
 from anerf.jobs.states import JobState
 from anerf.jobs.table import JobSummary, JobTable
 from anerf.jobs.turns import Resources, Turn, give_turns, turn_of
+from anerf.outage import is_outage
 
 logger = logging.getLogger(__name__)
 
@@ -234,7 +235,7 @@ class Scheduler:
     def _fail_or_queue(self, job_id: str, error: BaseException) -> JobState:
         record = self._table.show(job_id).record
         got_on = record.saved_step > self._running[job_id].saved_step
-        failures = 0 if got_on else record.failures + 1
+        failures = 0 if got_on else record.failures + (not is_outage(error))
         verdict = judge(error, failures, self._table.accepted(job_id).job.max_attempts)
         state = JobState.FAILED if verdict.pause_s is None else JobState.QUEUED
         if verdict.fault is Fault.OURS:

@@ -6,17 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tensorboardX import SummaryWriter
-
 from actors import metrics
 from actors.checkpointing import Checkpoints, stamp
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
+from actors.patience import PatientDiary
 from anerf.checkpoint.load import field_setting
 from anerf.checkpoint.manifest import Manifest, read_manifest
 from anerf.errors import CheckpointError, JobCancelled
 from anerf.jobs import settings
-from anerf.jobs.events import JobLog
 from anerf.jobs.folder import SUMMARY_FILE, write_json_atomically
 from anerf.jobs.learning import learning_device, start_checkpoint
 from anerf.jobs.spec import TrainJob
@@ -25,6 +23,7 @@ from anerf.learn.expert import StretchReport
 from anerf.learn.exposure import SETTLED_STEPS
 from anerf.learn.rays import SURVEY_FLIGHT
 from anerf.partition.regions import Partition
+from anerf.products.board import Board
 from anerf.products.tables import MetricRow, save_metrics
 from anerf.scene.pixels import open_pixels
 from anerf.scene.scene import Scene, load_scene
@@ -54,7 +53,9 @@ class Schedule:
 class TrainRun:
     """Runs one training job from its last checkpoint to its end."""
 
-    def __init__(self, job: TrainJob, job_dir: str, events: JobLog, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self, job: TrainJob, job_dir: str, events: PatientDiary, cancelled: Callable[[], bool]
+    ) -> None:
         self._job = job
         self._dir = job_dir
         self._events = events
@@ -81,14 +82,14 @@ class TrainRun:
         checkpoints = Checkpoints.reopened(root, self._events, job.keep_checkpoints)
         experts = range(len(partition.boxes))
         pool = ExpertPool(job, self._dir, experts, self._events, self._cancelled)
-        writer = SummaryWriter(str(Path(self._dir) / "tb"))
+        board = Board(Path(self._dir) / "tb")
         try:
             step = pool.load()
             self._events.append("log", message=f"{len(experts)} experts ready at step {step}")
-            scores = self._rounds(pool, step, manifest, checkpoints, views, writer)
+            scores = self._rounds(pool, step, manifest, checkpoints, views, board)
         finally:
             pool.stop()
-            writer.close()
+            board.close()
         summary = {
             "job_id": job.job_id,
             "op": job.op,
@@ -96,7 +97,7 @@ class TrainRun:
             "seconds": round(time.monotonic() - started, 1),
             "scores": mean_scores(scores) if scores else {},
         }
-        write_json_atomically(Path(self._dir) / SUMMARY_FILE, summary)
+        self._events.insist(lambda: write_json_atomically(Path(self._dir) / SUMMARY_FILE, summary))
         return summary
 
     def _stamp(self, scene: Scene, partition: Partition, start: str | None) -> Manifest:
@@ -128,7 +129,7 @@ class TrainRun:
         manifest: Manifest,
         checkpoints: Checkpoints,
         views: tuple[int, ...],
-        writer: SummaryWriter,
+        board: Board,
     ) -> list[ViewScore]:
         schedule = self._schedule
         scores: list[ViewScore] = []
@@ -150,9 +151,9 @@ class TrainRun:
                 if step >= SETTLED_STEPS:
                     pool.sync_exposures()
             eta_s = (time.monotonic() - began) / (step - began_step) * (schedule.outer_steps - step)
-            self._report(step, reports, round_s, eta_s, writer)
+            self._report(step, reports, round_s, eta_s, board)
             if schedule.due(step, schedule.eval_step) and views:
-                scores = self._evaluate(pool, replace(manifest, step=step), views, writer)
+                scores = self._evaluate(pool, replace(manifest, step=step), views, board)
             if schedule.due(step, schedule.save_step):
                 measured = scores and schedule.due(step, schedule.eval_step)
                 means = mean_scores(scores) if measured else {}
@@ -166,13 +167,13 @@ class TrainRun:
         reports: Mapping[int, StretchReport],
         round_s: float,
         eta_s: float,
-        writer: SummaryWriter,
+        board: Board,
     ) -> None:
         loss = sum(r.loss for r in reports.values()) / len(reports)
         rays_per_s = sum(r.n_rays for r in reports.values()) / round_s
         metrics.tell_round(self._job.job_id, reports, round_s)
-        writer.add_scalar("train/loss", loss, step)
-        writer.add_scalar("train/rays_per_s", rays_per_s, step)
+        board.add_scalar("train/loss", loss, step)
+        board.add_scalar("train/rays_per_s", rays_per_s, step)
         self._events.append(
             "progress",
             step=step,
@@ -183,7 +184,7 @@ class TrainRun:
         )
 
     def _evaluate(
-        self, pool: ExpertPool, manifest: Manifest, views: tuple[int, ...], writer: SummaryWriter
+        self, pool: ExpertPool, manifest: Manifest, views: tuple[int, ...], board: Board
     ) -> list[ViewScore]:
         job = self._job
         last = manifest.step == job.outer_steps
@@ -196,16 +197,16 @@ class TrainRun:
             lpips=job.lpips and last,
             folder=str(Path(self._dir) / "rendered") if last else None,
         )
-        parts: list[list[ViewScore]] = pool.results(
-            lambda: request_scores(manifest, request, pool.shared(), pool.snapshots())
+        parts: list[list[ViewScore]] = self._events.insist(
+            lambda: pool.results(lambda: request_scores(manifest, request, pool.shared(), pool.snapshots()))
         )
         scores = sorted((score for part in parts for score in part), key=lambda s: (s.role, s.file))
         self._rows += [metric_row(score, manifest.step) for score in scores]
-        save_metrics(Path(self._dir), self._rows)
+        self._events.insist(lambda: save_metrics(Path(self._dir), self._rows))
         means = mean_scores(scores)
         metrics.tell(metrics.PSNR, means["psnr_db"], job=job.job_id, role="old")
         for name, value in means.items():
-            writer.add_scalar(f"val/{name}", value, manifest.step)
+            board.add_scalar(f"val/{name}", value, manifest.step)
         self._events.append("metrics", step=manifest.step, psnr=means["psnr_db"], split="val", **means)
         return scores
 

@@ -45,6 +45,15 @@ class ExpertLost(AnerfError):
     retryable = True
 
 
+class StorageUnavailable(AnerfError):
+    """Storage does not take or give anything now (a full disk, no connection): the same may work later.
+
+    Not to be confused with a file that is not there (FileNotFoundError) or is damaged (CheckpointError).
+    """
+
+    retryable = True
+
+
 class QueueFull(AnerfError):
     """As many jobs wait as may."""
 

@@ -99,6 +99,7 @@ def measure(n_experts: int, per_actor: int, train_s: float, rounds: int, job_dir
 
     from actors.checkpointing import Checkpoints
     from actors.expert_pool import ExpertPool
+    from actors.patience import PatientDiary
     from actors.simulated import SimulatedStart, simulated_folder
     from anerf.jobs.events import JobLog
     from anerf.jobs.spec import TrainJob
@@ -113,7 +114,7 @@ def measure(n_experts: int, per_actor: int, train_s: float, rounds: int, job_dir
         step = pool.load()
         start_s = time.perf_counter() - started
         manifest = _manifest(n_experts)
-        checkpoints = Checkpoints(str(folder / "checkpoints"), events, keep=1)
+        checkpoints = Checkpoints(str(folder / "checkpoints"), PatientDiary(events, lambda: False), keep=1)
         walls, cpus, saves, calls = [], [], [], []
         for _ in range(rounds):
             began, cpu, n_calls = time.perf_counter(), _cpu_s(), pool.n_calls

@@ -13,6 +13,7 @@ from anerf.errors import JobError, StackError
 from anerf.jobs.events import JobRecord, fold
 from anerf.jobs.states import JobState
 from anerf.jobs.table import JobSummary
+from anerf.outage import is_outage, outage
 from cluster.run import JobFailed
 from cluster.show import STYLES, AsJson, JobDisplay, measures
 from cluster.stack import DEFAULT_OUT, joined_stack, mediator
@@ -146,6 +147,8 @@ def _ask(method: str, *arguments: object) -> Any:
     try:
         return ray.get(getattr(mediator(), method).remote(*arguments), timeout=_TIMEOUT_S)
     except RayTaskError as error:
+        if isinstance(error.cause, OSError) and is_outage(error.cause):
+            raise outage("the folder of the jobs", error.cause) from error
         raise error.cause from error
     except (GetTimeoutError, RayActorError) as error:
         raise StackError(

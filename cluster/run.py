@@ -17,12 +17,14 @@ from anerf.jobs.folder import JOB_FILE, AcceptedJob, accept_job, read_accepted_j
 from anerf.jobs.spec import Job, fingerprint, parse_job
 from anerf.jobs.states import JobState
 from anerf.jobs.table import JobTable
+from anerf.outage import is_outage, outage, telling_outages
 from cluster.show import JobDisplay, measures
 from cluster.stack import DEFAULT_OUT, alone, joined, read_stack
 
 logger = logging.getLogger(__name__)
 
 _TICK_S = 0.3
+_STORAGE_PAUSE_S = 1.0
 
 
 class JobFailed(AnerfError):
@@ -46,7 +48,8 @@ def run(job: Path, /, out: Path = DEFAULT_OUT) -> None:
     with alone(
         folder / ".run.lock", f"job {wanted.job_id} is being run by another `anerf run`: wait for it to end"
     ):
-        accepted = _take_on(wanted, out)
+        with telling_outages(str(folder)):
+            accepted = _take_on(wanted, out)
         record = JobTable(out).show(wanted.job_id).record
         if record.state is JobState.SUCCEEDED:
             console.print(f"Job {wanted.job_id} has succeeded already, see {folder} ({measures(record)})")
@@ -156,15 +159,26 @@ def _drive(accepted: AcceptedJob, out: Path, console: Console) -> None:
     if table.show(job_id).record.state.is_terminal:
         table.change(job_id, JobState.QUEUED, "started again by hand", attempt=0, failures=0)
     scheduler.put_back(table.unfinished())
+    to_cancel = is_out = False
     with JobDisplay(job_id, console) as display:
         while not table.show(job_id).record.state.is_terminal:
             try:
+                if to_cancel:
+                    scheduler.cancel(job_id)
                 scheduler.tick()
                 display.show([event for _, event in table.take_news()], table.show(job_id).record)
+                is_out = False
                 time.sleep(_TICK_S)
+            except OSError as error:
+                if not is_outage(error):
+                    raise
+                if not is_out:
+                    console.print(f"Waiting for storage: {outage(str(accepted.folder), error)}")
+                is_out = True
+                time.sleep(_STORAGE_PAUSE_S)
             except KeyboardInterrupt:
                 console.print("Cancelling after the current step")
-                scheduler.cancel(job_id)
+                to_cancel = True
         record = table.show(job_id).record
         display.show([event for _, event in table.take_news()], record)
     if record.state is JobState.CANCELLED:

@@ -13,6 +13,7 @@ from typing import Any
 from actors.names import MEDIATOR, NAMESPACE
 from anerf.errors import StackError
 from anerf.jobs.folder import write_json_atomically
+from anerf.outage import telling_outages
 from cluster.processes import Process, listens
 
 STACK_FILE = "stack.json"
@@ -119,10 +120,12 @@ def alone(path: Path, busy: str) -> Iterator[None]:
     """Hold a lock file inside the block; it is let go even if the process is killed.
 
     Raises:
-        StackError: with the text `busy`: another process holds it.
+        StackError: with the text `busy`: another process holds it. StorageUnavailable: the disk is full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with telling_outages(str(path)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.open("a")
+    with lock as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

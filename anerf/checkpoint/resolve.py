@@ -102,10 +102,12 @@ def resolve_checkpoint(path: str, prefix: str = "best") -> str:
 def prune(checkpoints_uri: str, keep: int) -> list[int]:
     """Delete all but the newest `keep` complete checkpoints and the best one; returns the deleted steps.
 
-    Unfinished folders older than the newest complete checkpoint go too; newer ones may be being written.
+    Unfinished folders older than the newest complete checkpoint go too, and what killed writers have left.
+    Nobody must be writing.
     """
     if keep < 1:
         raise CheckpointError(f"keep is {keep} and at least 1 checkpoint must stay: raise keep_checkpoints.")
+    storage.remove_torn(checkpoints_uri)
     complete = complete_steps(checkpoints_uri)
     if not complete:
         return []

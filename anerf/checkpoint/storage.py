@@ -5,6 +5,7 @@ A location is a local path or a URI (`s3://bucket/jobs/1?region=eu-west-1`, `gs:
 
 import contextlib
 import os
+import re
 import uuid
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -12,7 +13,12 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from anerf.errors import CheckpointError
+from anerf.errors import CheckpointError, StorageUnavailable
+from anerf.outage import telling_outages
+
+_PUBLISHED_WHEN_CLOSED = {"s3", "gcs", "abfs"}
+"""Stores in which an object appears, whole, when its stream is closed."""
+_TORN = re.compile(r"\..+\.[0-9a-f]{32}\.part")
 
 
 def join(uri: str, *parts: str) -> str:
@@ -35,12 +41,13 @@ def open_store(uri: str) -> tuple[pafs.FileSystem, str]:
     """The file system of `uri` and the path in it.
 
     Raises:
-        CheckpointError: the scheme is unknown or the store cannot be opened.
+        CheckpointError: the scheme is unknown or the store cannot be opened. StorageUnavailable: not now.
     """
     if "://" not in uri:
         return pafs.LocalFileSystem(), str(Path(uri).absolute())
     try:
-        return pafs.FileSystem.from_uri(uri)
+        with telling_outages(shown(uri)):
+            return pafs.FileSystem.from_uri(uri)
     except (pa.ArrowException, OSError) as error:
         raise CheckpointError(
             f"{shown(uri)} cannot be opened ({error}): give a local path or a URI that "
@@ -50,28 +57,31 @@ def open_store(uri: str) -> tuple[pafs.FileSystem, str]:
 
 def is_file(uri: str) -> bool:
     """Whether a file lies at `uri`."""
-    return file_size(uri) is not None
+    return _info(uri).is_file
 
 
 def file_size(uri: str) -> int | None:
     """Bytes of the file at `uri`, or None where there is none."""
-    store, path = open_store(uri)
-    try:
-        info = store.get_file_info(path)
-    except OSError as error:
-        raise _unreachable(uri, error) from error
-    return info.size if info.type == pafs.FileType.File else None
+    info = _info(uri)
+    return info.size if info.is_file else None
+
+
+def modified_ns(uri: str) -> int | None:
+    """When the file at `uri` was written (ns since 1970), or None where there is none."""
+    info = _info(uri)
+    return info.mtime_ns if info.is_file else None
 
 
 def folder_names(uri: str) -> list[str]:
     """Names of the folders directly below `uri`, sorted; none where `uri` does not exist."""
     store, path = open_store(uri)
     try:
-        found = store.get_file_info(pafs.FileSelector(path, allow_not_found=True))
+        with telling_outages(shown(uri)):
+            found = store.get_file_info(pafs.FileSelector(path, allow_not_found=True))
     except NotADirectoryError:
         return []
     except OSError as error:
-        raise _unreachable(uri, error) from error
+        raise _closed_to_us(uri, error) from error
     return sorted(info.base_name for info in found if info.type == pafs.FileType.Directory)
 
 
@@ -79,55 +89,101 @@ def read_bytes(uri: str) -> bytes:
     """The whole file at `uri`.
 
     Raises:
-        FileNotFoundError: nothing lies there.
+        FileNotFoundError: nothing lies there. StorageUnavailable: that cannot be known now.
     """
     store, path = open_store(uri)
-    with store.open_input_stream(path) as stream:
+    with telling_outages(shown(uri)), store.open_input_stream(path) as stream:
         return stream.read()
 
 
 def write_bytes(uri: str, data: bytes) -> None:
-    """Publish `data` at `uri`: a reader finds the old file or the whole new one.
+    """Publish `data` at `uri`, durably: a reader finds the old file or the whole new one.
 
-    A killed writer leaves the old one, and at worst a hidden `.part` file beside it.
+    A killed writer leaves the old one, and at worst a hidden `.part` file beside it (`remove_torn`).
+
+    Raises:
+        StorageUnavailable: not now. CheckpointError: not there, or not by us.
     """
     store, path = open_store(uri)
     folder, _, name = path.rpartition("/")
     partial = f"{folder}/.{name}.{uuid.uuid4().hex}.part"
     try:
-        store.create_dir(folder, recursive=True)
-        if isinstance(store, pafs.LocalFileSystem):
-            with Path(partial).open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-            Path(partial).replace(path)
-        else:
-            with store.open_output_stream(partial) as stream:
-                stream.write(data)
-            store.move(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            store.delete_file(partial)
+        with telling_outages(shown(uri)):
+            if store.type_name in _PUBLISHED_WHEN_CLOSED:
+                with store.open_output_stream(path) as stream:
+                    stream.write(data)
+                return
+            store.create_dir(folder, recursive=True)
+            if isinstance(store, pafs.LocalFileSystem):
+                with Path(partial).open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(partial).replace(path)
+                _sync_folder(folder)
+            else:
+                with store.open_output_stream(partial) as stream:
+                    stream.write(data)
+                store.move(partial, path)
+    except (StorageUnavailable, OSError) as error:
+        if store.type_name not in _PUBLISHED_WHEN_CLOSED:
+            with contextlib.suppress(OSError):
+                store.delete_file(partial)
+        if isinstance(error, StorageUnavailable):
+            raise
         raise CheckpointError(
-            f"{shown(uri)} ({len(data)} bytes) cannot be written ({error}): "
-            "free space or rights are missing there."
+            f"{shown(uri)} ({len(data)} bytes) cannot be written ({error}): see that the place exists and "
+            "may be written to."
         ) from error
 
 
 def delete_file(uri: str) -> None:
     """Remove the file at `uri`; quietly nothing where there is none."""
     store, path = open_store(uri)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError), telling_outages(shown(uri)):
         store.delete_file(path)
 
 
 def delete_folder(uri: str) -> None:
     """Remove the folder at `uri` with all that is in it; quietly nothing where there is none."""
     store, path = open_store(uri)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError), telling_outages(shown(uri)):
         store.delete_dir(path)
 
 
-def _unreachable(uri: str, error: OSError) -> CheckpointError:
+def remove_torn(uri: str) -> int:
+    """Remove what killed writers have left below the folder `uri`; how many files went.
+
+    Nobody must be writing.
+    """
+    store, path = open_store(uri)
+    if store.type_name in _PUBLISHED_WHEN_CLOSED:
+        return 0
+    n_removed = 0
+    with telling_outages(shown(uri)):
+        for info in store.get_file_info(pafs.FileSelector(path, allow_not_found=True, recursive=True)):
+            if info.is_file and _TORN.fullmatch(info.base_name):
+                store.delete_file(info.path)
+                n_removed += 1
+    return n_removed
+
+
+def _info(uri: str) -> pafs.FileInfo:
+    store, path = open_store(uri)
+    try:
+        with telling_outages(shown(uri)):
+            return store.get_file_info(path)
+    except OSError as error:
+        raise _closed_to_us(uri, error) from error
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _closed_to_us(uri: str, error: OSError) -> CheckpointError:
     return CheckpointError(f"{shown(uri)} cannot be looked into ({error}): check the path and its rights.")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from anerf.jobs.states import JobState
 
@@ -16,6 +16,14 @@ EVENTS_FILE = "events.jsonl"
 
 Event = dict[str, Any]
 """A line of the diary: `at` (ISO 8601, UTC), `job_id`, `kind`, and what the kind brings."""
+
+
+class Diary(Protocol):
+    """Whatever takes a job's events."""
+
+    def append(self, kind: str, **fields: Any) -> Event:
+        """Write one event."""
+        ...
 
 
 class JobLog:

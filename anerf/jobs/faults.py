@@ -1,20 +1,21 @@
 """Whose fault it is that a job's run ended early, and whether it is run again.
 
-A wrong input fails at once: it would fail again. What happened to the machine (a lost process, a full disk)
+A wrong input fails at once: it would fail again. What happened to the machine (a lost process, a lost node)
 says nothing about the job, so it is tried again, after longer and longer pauses, until it has ended early
-`max_attempts` times without getting anywhere. A fault of ours may be a matter of luck: it is tried once more.
+`max_attempts` times without getting anywhere. Storage that is out (a full disk, no connection) is waited for
+as long as it takes. A fault of ours may be a matter of luck: it is tried once more.
 """
 
-import errno
 from dataclasses import dataclass
 from enum import StrEnum
 
 from anerf.errors import AnerfError
+from anerf.outage import is_outage
 
 FIRST_PAUSE_S = 2.0
 LONGEST_PAUSE_S = 60.0
+STORAGE_PAUSE_S = 10.0
 OURS_ATTEMPTS = 2
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EIO}
 
 
 class Fault(StrEnum):
@@ -38,9 +39,7 @@ def fault_of(error: BaseException) -> Fault:
     """Whose fault an error is; what is not ours by name and not the disk's is a mistake in our code."""
     if isinstance(error, AnerfError):
         return Fault.MACHINE if error.retryable else Fault.JOB
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        return Fault.MACHINE
-    return Fault.OURS
+    return Fault.MACHINE if is_outage(error) else Fault.OURS
 
 
 def judge(error: BaseException, failures: int, max_attempts: int) -> Verdict:
@@ -52,6 +51,10 @@ def judge(error: BaseException, failures: int, max_attempts: int) -> Verdict:
         max_attempts: How many of these the job allows.
     """
     fault = fault_of(error)
+    if is_outage(error):
+        return Verdict(
+            fault, f"waiting for storage, next try in {STORAGE_PAUSE_S:g} s: {reason(error)}", STORAGE_PAUSE_S
+        )
     if fault is Fault.JOB:
         return Verdict(fault, str(error), None)
     text = reason(error)

@@ -103,6 +103,8 @@ class JobTable:
                 except JobError as error:
                     self._unreadable.add(folder.name)
                     logger.warning("%s: left out of the job table", error)
+                except OSError as error:
+                    logger.warning("%s cannot be taken up yet: %s", folder, error)
 
     def adopt(self, accepted: AcceptedJob) -> None:
         """Take up a job that is on the disk."""

@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from anerf.errors import SceneError
+from anerf.errors import SceneError, StorageUnavailable
 from anerf.geometry.cameras import Camera
+from anerf.outage import is_outage
 from anerf.scene.decode import decode_mask, decode_picture
 from anerf.scene.frames import Frame
 from anerf.scene.scene import Scene
@@ -87,7 +88,8 @@ def pixels_folder(
     """The folder of the scene's pictures at that size, made the first time; it stays inside the block.
 
     Several processes may ask at once: one decodes, the others wait for it. SceneError names a photograph that
-    is missing or not as it was when the scene was prepared, and a disk that is too small.
+    is missing or not as it was when the scene was prepared, and a disk that is too small; StorageUnavailable
+    a full one.
     """
     cache, label = scene.root / "cache", f"pixels-{downscale:g}"
     folder = cache / f"{label}-{layout.key}"
@@ -120,7 +122,8 @@ def _make_room(cache: Path, label: str, n_bytes: int, n_pictures: int) -> None:
             log.info("removed %s: the disk has no room for pictures at another size beside it", folder)
     free = shutil.disk_usage(cache).free
     if free < n_bytes + _SPARE_BYTES:
-        raise SceneError(
+        too_small = shutil.disk_usage(cache).total < n_bytes + _SPARE_BYTES
+        raise (SceneError if too_small else StorageUnavailable)(
             f"{n_pictures} pictures of this size need {n_bytes / 1e9:.3g} GB in {cache} and "
             f"{_SPARE_BYTES / 1e9:.2g} GB to spare, and its disk has {free / 1e9:.3g} GB free; take a "
             "smaller downscale or move the scene to another disk"
@@ -200,7 +203,7 @@ def _write(descriptor: int, data: bytes, offset: int, folder: Path) -> None:
             written = os.pwrite(descriptor, rest, offset)
             rest, offset = rest[written:], offset + written
     except OSError as error:
-        raise SceneError(
+        raise (StorageUnavailable if is_outage(error) else SceneError)(
             f"decoded pictures cannot be written to {folder} ({error.strerror}); make room there or take a "
             "smaller downscale"
         ) from None

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from actors.checkpointing import Checkpoints
+from actors.patience import PatientDiary
 from anerf.checkpoint.manifest import Manifest, PartitionStamp, SceneStamp
 from anerf.checkpoint.resolve import expert_file, resolve_checkpoint, step_folder
 from anerf.checkpoint.shards import write_shard
@@ -48,7 +49,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def reopened(root: Path) -> Checkpoints:
-    return Checkpoints.reopened(str(root), JobLog(root.parent), keep=2)
+    return Checkpoints.reopened(str(root), PatientDiary(JobLog(root.parent), lambda: False), keep=2)
 
 
 def test_a_job_that_goes_on_must_beat_what_it_had(root):
