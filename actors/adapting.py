@@ -2,18 +2,23 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from actors import metrics
 from actors.checkpointing import Checkpoints
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
+from actors.interlude import Interlude
+from actors.offers import Weights
 from actors.patience import PatientDiary
 from actors.posing import Corrections, refined_views
+from actors.steering import Change
 from actors.training import metric_row, validation_views
 from anerf.checkpoint.load import field_setting, load_shared
 from anerf.checkpoint.manifest import Manifest, read_manifest
@@ -46,6 +51,7 @@ from anerf.scene.scene import Scene, load_scene
 OLD_VIEWS = 4
 ENDLESS = 10**9  # steps
 EXPOSURE_STEPS = 10  # between two meetings of the experts about the new photographs' exposures
+KEPT_CHECKPOINTS = 1000  # all: beside the last one there are only those that somebody asked for
 
 
 @dataclass(frozen=True)
@@ -84,19 +90,36 @@ def goals_of(job: EvalJob) -> list[Goal]:
     return [Goal(s, math.inf, steps[-1], math.inf) for s in steps]
 
 
+@dataclass(frozen=True)
+class Start:
+    """What an adaptation starts from: the checkpoint at `uri`, and its manifest once it knows the flight."""
+
+    uri: str
+    base: Manifest
+    manifest: Manifest
+    shared: Mapping[str, np.ndarray]
+
+    def at(self, tto: int) -> Manifest:
+        """The manifest after so many steps."""
+        return replace(self.manifest, step=self.base.step + tto)
+
+
 class AdaptRun:
     """Runs one adaptation job. It starts from the named checkpoint every time: seconds need no resuming."""
 
-    def __init__(
-        self, job: EvalJob, job_dir: str, events: PatientDiary, cancelled: Callable[[], bool]
-    ) -> None:
+    def __init__(self, job: EvalJob, job_dir: str, events: PatientDiary, between: Interlude) -> None:
         self._job = job
         self._dir = job_dir
         self._events = events
-        self._cancelled = cancelled
+        self._between = between
+        self._checkpoints = Checkpoints(str(settings.job_root(job_dir)), events, KEPT_CHECKPOINTS)
+        self._goals = goals_of(job)
+        self._changes = Change()
         self._rows: list[MetricRow] = []
         self._points: list[CurvePoint] = []
+        self._curve: list[dict[str, Any]] = []
         self._adapt_s = 0.0
+        self._stride = 1
 
     def run(self) -> dict[str, Any]:
         """Adapt, measuring before and after each number of steps in `tto`; the summary.
@@ -114,24 +137,20 @@ class AdaptRun:
         plan = self._plan(scene, base)
         open_pixels(scene, job.downscale)
         manifest = replace(base, job_id=job.job_id, flights=flights_with(base.flights, plan.batch))
-        pool = ExpertPool(job, self._dir, plan.touched, self._events, self._cancelled)
+        spec, _ = field_setting(base, learning_device())
+        shared = self._events.insist(lambda: load_shared(uri, base, spec))
+        start = Start(uri, base, manifest, shared)
+        is_cancelled = self._between.steering.is_cancelled
+        pool = ExpertPool(job, self._dir, plan.touched, self._events, is_cancelled)
         board = Board(Path(self._dir) / "tb")
-        curve: list[dict[str, Any]] = []
         try:
             pool.load()
-            curve.append(self._measure(plan, base, uri, pool, tto=0, board=board))
+            self._measure(plan, base, start, pool, board)
             pool.sync_exposures(plan.flight)  # what the first look at the flight says
-            for goal in goals_of(job):
-                going = self._advance(pool, goal, plan.flight)
-                curve.append(self._measure(plan, manifest, uri, pool, tto=pool.step, board=board))
-                if not going:
-                    break
+            self._learn(plan, start, pool, board)
+            self._between.enter("ending")
             metrics.observe(metrics.ADAPTATION, self._adapt_s)
-            saved = (
-                self._save(manifest, base, uri, plan, pool, curve[-1])
-                if job.save_adapted and pool.step > 0
-                else None
-            )
+            saved = self._save(start, plan, pool) if job.save_adapted and pool.step > 0 else None
         finally:
             pool.stop()
             board.close()
@@ -145,10 +164,12 @@ class AdaptRun:
             "adapted_on": [scene.frames[i].file for i in plan.support],
             "measured_on": [scene.frames[i].file for i in plan.query],
             "old_views": [scene.frames[i].file for i in plan.old],
-            "curve": curve,
+            "curve": self._curve,
         }
         if poses:
             summary["poses"] = asdict(PoseSummary.of(poses))
+        if self._between.steering.is_stopping():
+            summary["message"] = f"stopped on request after {pool.step} adaptation steps"
         self._events.insist(lambda: self._save_sheet(plan))
         self._events.insist(lambda: write_json_atomically(Path(self._dir) / SUMMARY_FILE, summary))
         return summary
@@ -159,7 +180,8 @@ class AdaptRun:
         support, _ = batch_views(scene, adaptation_batch(scene, job))
         request = settings.pose_request(job)
         open_pixels(scene, job.downscale)
-        found = refined_views(uri, job.scene_path(), job.downscale, support, request, self._cancelled)
+        is_cancelled = self._between.steering.is_cancelled
+        found = refined_views(uri, job.scene_path(), job.downscale, support, request, is_cancelled)
         self._events.insist(lambda: save_poses(Path(self._dir), found))
         seconds = round(time.monotonic() - started, 2)
         self._events.append("poses", **asdict(PoseSummary.of(found)), seconds=seconds)
@@ -185,42 +207,116 @@ class AdaptRun:
         flight = flights_with(base.flights, batch).index(batch)
         return Plan(batch, flight, tuple(support), tuple(query), old, touched)
 
-    def _advance(self, pool: ExpertPool, goal: Goal, flight: int) -> bool:
-        """Go on to a goal; False where the experts have stopped, since nothing gets better any more."""
-        stride = 1
-        while pool.step < goal.steps and self._adapt_s < goal.seconds:
-            if self._cancelled():
+    def _learn(self, plan: Plan, start: Start, pool: ExpertPool, board: Board) -> None:
+        """Go from goal to goal, as people say between the rounds."""
+        between, steering = self._between, self._between.steering
+        take = partial(self._weights, start, pool)
+        while (goal := self._goal(pool.step)) is not None:
+            wishes = between.hold(pool.step, take, partial(self._save, start, plan, pool))
+            if steering.is_cancelled():
                 raise JobCancelled(f"cancelled after {pool.step} adaptation steps; nothing was saved")
-            started, before = time.monotonic(), pool.step
-            meeting = (before // EXPOSURE_STEPS + 1) * EXPOSURE_STEPS
-            reports = pool.advance(min(goal.steps, before + stride, meeting))
-            if pool.step == meeting:
-                pool.sync_exposures(flight)
-            seconds = max(time.monotonic() - started, 1e-3)
-            self._adapt_s += seconds
-            stride = max(1, min(4 * stride, round((pool.step - before) / seconds)))
-            a_step_s = self._adapt_s / pool.step
-            of_steps = min(goal.of_steps, max(pool.step, math.ceil(min(goal.of_seconds / a_step_s, ENDLESS))))
-            if self._job.tto_seconds is not None:
-                pool.call("plan", of_steps)
-            metrics.tell_round(self._job.job_id, reports, seconds)
-            self._events.append(
-                "progress",
-                step=pool.step,
-                of_steps=of_steps,
-                loss=sum(r.loss for r in reports.values()) / len(reports),
-                rays_per_s=round(sum(r.n_rays for r in reports.values()) / seconds),
-                eta_s=round((of_steps - pool.step) * a_step_s, 1),
-            )
-            if all(report.stopped for report in reports.values()):
-                self._events.append("log", message=f"stopped early at step {pool.step}: nothing gets better")
-                return False
+            if steering.is_stopping():
+                break
+            if wishes.change is not None:
+                self._changes = wishes.change.over(self._changes)
+                self._change(pool, wishes.change)
+            if wishes.reset:
+                self._start_over(pool, plan.flight)
+            if wishes.change is not None or wishes.reset:
+                continue
+            going = self._round(pool, goal, plan.flight)
+            between.show(pool.step, take)
+            if not going or self._goal(pool.step) != goal:
+                self._measure(plan, start.manifest, start, pool, board)
+                self._stride = 1
+            if not going:
+                break
+        if self._curve[-1]["tto"] != pool.step:
+            self._measure(plan, start.manifest, start, pool, board)
+
+    def _goal(self, step: int) -> Goal | None:
+        """The next stop."""
+        ahead = (g for g in self._goals if step < g.steps and self._adapt_s < g.seconds)
+        return next(ahead, None)
+
+    def _weights(self, start: Start, pool: ExpertPool) -> Weights | None:
+        snapshots = pool.stamped_snapshots()
+        if snapshots is None:
+            return None
+        shared = {**start.shared, **pool.exposures()}
+        return Weights(start.at(pool.step), shared, snapshots, base_uri=start.uri)
+
+    def _change(self, pool: ExpertPool, change: Change) -> None:
+        """Let what somebody has changed take effect."""
+        told = {name: value for name, value in asdict(change).items() if value is not None}
+        message = ", ".join(f"{name} {value:g}" for name, value in told.items())
+        self._events.append("log", message=f"from step {pool.step} on: {message}")
+        if change.of_steps is not None:
+            last = Goal(change.of_steps, math.inf, change.of_steps, math.inf)
+            before = [replace(g, of_steps=last.steps) for g in self._goals if g.steps < last.steps]
+            self._goals = [*before, last]
+            pool.call("plan", last.steps)
+        self._set_rates(pool)
+
+    def _set_rates(self, pool: ExpertPool) -> None:
+        """Tell the experts the rates that somebody has changed, also those that were started anew."""
+        changes = self._changes
+        rates = {"grid": changes.encoding_lr, "sigma": changes.sigma_lr, "color": changes.color_lr}
+        if changed := {name: rate for name, rate in rates.items() if rate is not None}:
+            pool.call("set_rates", changed)
+
+    def _start_over(self, pool: ExpertPool, flight: int) -> None:
+        """Back to the checkpoint that it began with; what was measured there stays."""
+        pool.start_over()
+        pool.sync_exposures(flight)
+        if self._changes.of_steps is not None:
+            pool.call("plan", self._changes.of_steps)
+        self._set_rates(pool)
+        self._adapt_s, self._stride = 0.0, 1
+        self._curve = self._curve[:1]
+        self._points = [point for point in self._points if point.tto == 0]
+        self._rows = [row for row in self._rows if row.tto == 0]
+        self._between.offers.forget()
+        self._between.figures.start_over()
+        self._events.append("log", message="back at the checkpoint that it began with")
+
+    def _round(self, pool: ExpertPool, goal: Goal, flight: int) -> bool:
+        """Some steps towards a goal; False where the experts have stopped, since nothing gets better."""
+        steering = self._between.steering
+        started, before = time.monotonic(), pool.step
+        self._set_rates(pool)
+        meeting = (before // EXPOSURE_STEPS + 1) * EXPOSURE_STEPS
+        allowed = max(1, min(self._stride, steering.steps_allowed()))
+        reports = pool.advance(min(goal.steps, before + allowed, meeting))
+        steering.has_done(pool.step - before)
+        if pool.step == meeting:
+            pool.sync_exposures(flight)
+        seconds = max(time.monotonic() - started, 1e-3)
+        self._adapt_s += seconds
+        self._stride = max(1, min(4 * self._stride, round((pool.step - before) / seconds)))
+        a_step_s = self._adapt_s / pool.step
+        of_steps = min(goal.of_steps, max(pool.step, math.ceil(min(goal.of_seconds / a_step_s, ENDLESS))))
+        if goal.steps == ENDLESS:
+            pool.call("plan", of_steps)
+        eta_s = (of_steps - pool.step) * a_step_s
+        metrics.tell_round(self._job.job_id, reports, seconds)
+        self._between.figures.add_round(pool.step, of_steps, reports, seconds, eta_s)
+        self._events.append(
+            "progress",
+            step=pool.step,
+            of_steps=of_steps,
+            loss=sum(r.loss for r in reports.values()) / len(reports),
+            rays_per_s=round(sum(r.n_rays for r in reports.values()) / seconds),
+            eta_s=round(eta_s, 1),
+        )
+        if all(report.stopped for report in reports.values()):
+            self._events.append("log", message=f"stopped early at step {pool.step}: nothing gets better")
+            return False
         return True
 
-    def _measure(
-        self, plan: Plan, manifest: Manifest, uri: str, pool: ExpertPool, *, tto: int, board: Board
-    ) -> dict[str, Any]:
-        job = self._job
+    def _measure(self, plan: Plan, manifest: Manifest, start: Start, pool: ExpertPool, board: Board) -> None:
+        job, tto = self._job, pool.step
+        self._between.enter("measuring")
         request = ViewsRequest(
             scene=str(job.scene_path()),
             downscale=job.downscale,
@@ -230,11 +326,10 @@ class AdaptRun:
             lpips=job.lpips,
             folder=str(Path(self._dir) / "rendered"),
         )
-        spec, _ = field_setting(manifest, learning_device())
-        shared = self._events.insist(lambda: load_shared(uri, manifest, spec)) | pool.exposures()
+        shared = {**start.shared, **pool.exposures()}
         parts: list[list[ViewScore]] = self._events.insist(
             lambda: pool.results(
-                lambda: request_scores(manifest, request, shared, pool.snapshots(), base_uri=uri)
+                lambda: request_scores(manifest, request, shared, pool.snapshots(), base_uri=start.uri)
             )
         )
         scores = sorted((score for part in parts for score in part), key=lambda s: (s.role, s.file))
@@ -250,8 +345,10 @@ class AdaptRun:
                 for name, value in point[role].items():
                     board.add_scalar(f"{role}/{name}", value, tto)
         self._events.insist(lambda: save_curve(Path(self._dir), self._points))
+        measured = {role: point[role]["psnr_db"] for role in ("new", "old") if role in point}
+        self._between.figures.add_measured(tto, measured)
         self._events.append("metrics", step=tto, psnr=point["new"]["psnr_db"], **point)
-        return point
+        self._curve.append(point)
 
     def _save_sheet(self, plan: Plan) -> None:
         title = f"Adaptation to {plan.batch}: {self._rows[-1].tto} steps in {self._adapt_s:.1f} s"
@@ -260,29 +357,19 @@ class AdaptRun:
             Path(self._dir) / "sheet.png", adaptation_sheet(title, Path(self._dir) / "rendered", views)
         )
 
-    def _save(
-        self,
-        manifest: Manifest,
-        base: Manifest,
-        uri: str,
-        plan: Plan,
-        pool: ExpertPool,
-        point: dict[str, Any],
-    ) -> str:
+    def _save(self, start: Start, plan: Plan, pool: ExpertPool) -> str:
         """The adapted checkpoint: new shards of the touched experts, the others' as they were."""
-        checkpoints = Checkpoints(str(settings.job_root(self._dir)), self._events, keep=1)
-        step = base.step + pool.step
-        folder = step_folder(checkpoints.root, step)
+        here, base = start.at(pool.step), start.base
+        folder = step_folder(self._checkpoints.root, here.step)
+        measured = self._curve[-1]["new"] if self._curve[-1]["tto"] == pool.step else {}
         with metrics.timed(metrics.CHECKPOINT):
-            shards = checkpoints.shards(step, pool)
+            shards = self._checkpoints.shards(here.step, pool)
             for expert in set(base.shards) - set(plan.touched):
                 shards[expert] = self._events.insist(
-                    partial(copy_shard, uri, base.shards[expert], expert_file(folder, expert))
+                    partial(copy_shard, start.uri, base.shards[expert], expert_file(folder, expert))
                 )
-            spec, _ = field_setting(base, learning_device())
-            shared = self._events.insist(lambda: load_shared(uri, base, spec)) | pool.exposures()
-            scores = {f"new_{name}": value for name, value in point["new"].items()}
-            stamped = replace(manifest, step=step, metrics=scores, job=self._job.given())
-            saved = checkpoints.commit(stamped, shards, shared)
-        checkpoints.rate(step, point["new"]["psnr_db"])
+            scores = {f"new_{name}": value for name, value in measured.items()}
+            stamped = replace(here, metrics=scores, job=self._job.given())
+            saved = self._checkpoints.commit(stamped, shards, {**start.shared, **pool.exposures()})
+        self._checkpoints.rate(here.step, measured.get("psnr_db"))
         return saved

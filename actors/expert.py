@@ -127,6 +127,21 @@ class ExpertActor:
         with self._at(expert, at_step) as learning:
             return {name: t.cpu().numpy() for name, t in learning.state.render_tensors().items()}
 
+    @ray.method(num_returns=2)
+    def stamped_snapshot(self, expert: int, at_step: int) -> tuple[int, dict[str, np.ndarray]]:
+        """The step and the snapshot apart: who has the step knows that the snapshot is whole."""
+        return at_step, self.snapshot(expert, at_step)
+
+    def set_rates(self, expert: int, at_step: int, rates: Mapping[str, float]) -> None:
+        """Learn with other rates from now on: those of `Rates` that are named."""
+        with self._at(expert, at_step) as learning:
+            learning.rates = replace(learning.rates, **rates)
+
+    def forget(self, expert: int) -> None:
+        """Let go of what was learned: the next call starts from the job's checkpoint again."""
+        with self._turns[expert]:
+            self._loaded.pop(expert, None)
+
     def save(self, expert: int, at_step: int, step_uri: str) -> ShardRecord:
         """Write the expert's shard of the checkpoint in `step_uri`."""
         with self._at(expert, at_step) as learning:

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 MAX_LOSSES = 20  # of one expert in one job
 RESTART_TIMEOUT_S = 120.0
+SNAPSHOT_TIMEOUT_S = 10.0
 
 StartActor = Callable[[Mapping[str, Any], str, Group, int], Any]
 """Starts a process for a group of experts: Ray's options, the job's folder, the experts, their threads."""
@@ -208,6 +209,37 @@ class ExpertPool:
         """References to every expert's render tensors; the coordinator never holds them."""
         self.catch_up()
         return {e: self._actor(e).snapshot.remote(e, step) for e, step in self._step.items()}
+
+    def stamped_snapshots(self) -> dict[int, ray.ObjectRef] | None:
+        """`snapshots`, taken when this returns, so that no step falls into the midst of one.
+
+        None where an expert is late or was lost: nobody is waited for, the next round mends it.
+        """
+        if len(self.present()) < len(self._group_of):
+            return None
+        pairs = {e: self._actor(e).stamped_snapshot.remote(e, step) for e, step in self._step.items()}
+        try:
+            ray.get([stamp for stamp, _ in pairs.values()], timeout=SNAPSHOT_TIMEOUT_S)
+        except (RayActorError, GetTimeoutError) as error:
+            log.warning("a snapshot to be looked at was lost: %s", error)
+            return None
+        except RayTaskError as error:
+            if not isinstance(cause_of(error), StepMismatch):
+                raise
+            log.warning("a snapshot to be looked at was lost: %s", cause_of(error))
+            return None
+        return {expert: snapshot for expert, (_, snapshot) in pairs.items()}
+
+    def start_over(self) -> None:
+        """Bring every expert of an adaptation back to the checkpoint that it began with.
+
+        Raises:
+            JobCancelled: the job was cancelled meanwhile.
+        """
+        self.catch_up()
+        self._step = dict.fromkeys(self._group_of, 0)
+        self._finish(self._calls("forget", self._group_of, lambda _: ()))
+        self.load()
 
     def results(self, start: Callable[[], list[ray.ObjectRef]]) -> list[Any]:
         """Results of tasks that use the experts' snapshots, started again where one of them was lost."""

@@ -1,8 +1,9 @@
 """A training job: rounds of steps, a shared background, evaluation and checkpoints on the way."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ from actors import metrics
 from actors.checkpointing import Checkpoints, stamp
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
+from actors.interlude import Interlude
+from actors.offers import Weights
 from actors.patience import PatientDiary
 from anerf.checkpoint.load import field_setting
 from anerf.checkpoint.manifest import Manifest, read_manifest
@@ -53,13 +56,11 @@ class Schedule:
 class TrainRun:
     """Runs one training job from its last checkpoint to its end."""
 
-    def __init__(
-        self, job: TrainJob, job_dir: str, events: PatientDiary, cancelled: Callable[[], bool]
-    ) -> None:
+    def __init__(self, job: TrainJob, job_dir: str, events: PatientDiary, between: Interlude) -> None:
         self._job = job
         self._dir = job_dir
         self._events = events
-        self._cancelled = cancelled
+        self._between = between
         self._schedule = Schedule(job.sync_step, job.eval_step, job.save_step, job.outer_steps)
         self._rows: list[MetricRow] = []
 
@@ -81,7 +82,7 @@ class TrainRun:
         root = str(settings.job_root(self._dir))
         checkpoints = Checkpoints.reopened(root, self._events, job.keep_checkpoints)
         experts = range(len(partition.boxes))
-        pool = ExpertPool(job, self._dir, experts, self._events, self._cancelled)
+        pool = ExpertPool(job, self._dir, experts, self._events, self._between.steering.is_cancelled)
         board = Board(Path(self._dir) / "tb")
         try:
             step = pool.load()
@@ -93,10 +94,12 @@ class TrainRun:
         summary = {
             "job_id": job.job_id,
             "op": job.op,
-            "steps": job.outer_steps,
+            "steps": self._schedule.outer_steps,
             "seconds": round(time.monotonic() - started, 1),
             "scores": mean_scores(scores) if scores else {},
         }
+        if self._between.steering.is_stopping():
+            summary["message"] = f"stopped on request at step {self._schedule.outer_steps}"
         self._events.insist(lambda: write_json_atomically(Path(self._dir) / SUMMARY_FILE, summary))
         return summary
 
@@ -131,18 +134,26 @@ class TrainRun:
         views: tuple[int, ...],
         board: Board,
     ) -> list[ViewScore]:
-        schedule = self._schedule
+        schedule, between, steering = self._schedule, self._between, self._between.steering
         scores: list[ViewScore] = []
         began, began_step, stride = time.monotonic(), step, 1
         while step < schedule.outer_steps:
-            if self._cancelled():
+            held = time.monotonic()
+            here = replace(manifest, step=step)
+            between.hold(step, partial(_weights, pool, here), partial(_keep, checkpoints, pool, here))
+            began += time.monotonic() - held
+            if steering.is_cancelled():
                 if step > began_step:
-                    checkpoints.save(replace(manifest, step=step), pool)
-                    checkpoints.rate(step, None)
+                    _keep(checkpoints, pool, here)
                 raise JobCancelled(f"cancelled at step {step}; a checkpoint of that step is kept")
+            if steering.is_stopping():
+                schedule = self._schedule = replace(schedule, outer_steps=step)
+                scores = self._take_stock(pool, here, checkpoints, views, board) or scores
+                break
             round_started = time.monotonic()
-            to_step = schedule.boundary(step, stride)
+            to_step = schedule.boundary(step, max(1, min(stride, steering.steps_allowed())))
             reports = pool.advance(to_step, wait_for_all=False)
+            steering.has_done(to_step - step)
             round_s = max(time.monotonic() - round_started, 1e-3)
             stride = max(1, min(10 * stride, round(ROUND_S * (to_step - step) / round_s)))
             step = to_step
@@ -152,13 +163,31 @@ class TrainRun:
                     pool.sync_exposures()
             eta_s = (time.monotonic() - began) / (step - began_step) * (schedule.outer_steps - step)
             self._report(step, reports, round_s, eta_s, board)
-            if schedule.due(step, schedule.eval_step) and views:
-                scores = self._evaluate(pool, replace(manifest, step=step), views, board)
-            if schedule.due(step, schedule.save_step):
-                measured = scores and schedule.due(step, schedule.eval_step)
-                means = mean_scores(scores) if measured else {}
-                checkpoints.save(replace(manifest, step=step, metrics=means), pool)
-                checkpoints.rate(step, means.get("psnr_db"))
+            here = replace(manifest, step=step)
+            between.show(step, partial(_weights, pool, here))
+            scores = self._take_stock(pool, here, checkpoints, views, board) or scores
+        between.enter("ending")
+        return scores
+
+    def _take_stock(
+        self,
+        pool: ExpertPool,
+        here: Manifest,
+        checkpoints: Checkpoints,
+        views: tuple[int, ...],
+        board: Board,
+    ) -> list[ViewScore]:
+        """Measure and save at this step where that is due; what was measured."""
+        schedule, step = self._schedule, here.step
+        scores: list[ViewScore] = []
+        if schedule.due(step, schedule.eval_step) and views:
+            self._between.enter("measuring")
+            scores = self._evaluate(pool, here, views, board)
+        if schedule.due(step, schedule.save_step):
+            self._between.enter("saving")
+            means = mean_scores(scores) if scores else {}
+            checkpoints.save(replace(here, metrics=means), pool)
+            checkpoints.rate(step, means.get("psnr_db"))
         return scores
 
     def _report(
@@ -172,6 +201,7 @@ class TrainRun:
         loss = sum(r.loss for r in reports.values()) / len(reports)
         rays_per_s = sum(r.n_rays for r in reports.values()) / round_s
         metrics.tell_round(self._job.job_id, reports, round_s)
+        self._between.figures.add_round(step, self._job.outer_steps, reports, round_s, eta_s)
         board.add_scalar("train/loss", loss, step)
         board.add_scalar("train/rays_per_s", rays_per_s, step)
         self._events.append(
@@ -187,7 +217,7 @@ class TrainRun:
         self, pool: ExpertPool, manifest: Manifest, views: tuple[int, ...], board: Board
     ) -> list[ViewScore]:
         job = self._job
-        last = manifest.step == job.outer_steps
+        last = manifest.step == self._schedule.outer_steps
         request = ViewsRequest(
             scene=str(job.scene_path()),
             downscale=job.downscale,
@@ -201,14 +231,27 @@ class TrainRun:
             lambda: pool.results(lambda: request_scores(manifest, request, pool.shared(), pool.snapshots()))
         )
         scores = sorted((score for part in parts for score in part), key=lambda s: (s.role, s.file))
-        self._rows += [metric_row(score, manifest.step) for score in scores]
+        earlier = [row for row in self._rows if row.step != manifest.step]
+        self._rows = earlier + [metric_row(score, manifest.step) for score in scores]
         self._events.insist(lambda: save_metrics(Path(self._dir), self._rows))
         means = mean_scores(scores)
+        self._between.figures.add_measured(manifest.step, {"old": means["psnr_db"]})
         metrics.tell(metrics.PSNR, means["psnr_db"], job=job.job_id, role="old")
         for name, value in means.items():
             board.add_scalar(f"val/{name}", value, manifest.step)
         self._events.append("metrics", step=manifest.step, psnr=means["psnr_db"], split="val", **means)
         return scores
+
+
+def _weights(pool: ExpertPool, here: Manifest) -> Weights | None:
+    snapshots = pool.stamped_snapshots()
+    return None if snapshots is None else Weights(here, pool.shared(), snapshots)
+
+
+def _keep(checkpoints: Checkpoints, pool: ExpertPool, here: Manifest) -> None:
+    """A checkpoint beside the schedule, of which nobody has measured how good it is."""
+    checkpoints.save(here, pool)
+    checkpoints.rate(here.step, None)
 
 
 def validation_views(scene: Scene, at_most: int) -> tuple[int, ...]:
