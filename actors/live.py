@@ -11,7 +11,7 @@ from ray.exceptions import GetTimeoutError, ObjectLostError, RayTaskError
 
 from actors.evaluation import snapshot_model
 from actors.offers import Offer
-from actors.running import RunningJob
+from actors.running import JobNotRunning, RunningJob
 from anerf.checkpoint.load import field_setting, load_expert_model, scene_model
 from anerf.checkpoint.manifest import Manifest
 from anerf.render.expert import ExpertModel, FieldSetting
@@ -42,7 +42,8 @@ class LiveScene:
 
     While somebody asks, the job offers its weights after every round, so about once a second; when nobody has
     asked for some seconds it stops, and pays nothing. The weights are shared with the object store (on a
-    GPU they are copied there): hold on to one `LiveModel` only as long as pictures are made from it.
+    GPU they are copied there), which keeps them as long as a `LiveModel` is held: hold one while pictures are
+    made from it, and `release` this one when nobody looks any more.
     """
 
     def __init__(self, job_id: str, device: str = "cpu") -> None:
@@ -81,11 +82,19 @@ class LiveScene:
                 return None
             time.sleep(min(left_s, ASK_EVERY_S))
 
+    def release(self) -> None:
+        """Let go of the weights; the next look begins anew."""
+        with self._lock:
+            self._held, self._unchanged = None, ("", {})
+
     def _refresh(self) -> None:
-        now = time.monotonic()
-        if now - self._asked_at < ASK_EVERY_S:
+        if time.monotonic() - self._asked_at < ASK_EVERY_S:
             return
-        answer = self._job.offer(None if self._held is None else self._held.mark)
+        try:
+            answer = self._job.offer(None if self._held is None else self._held.mark)
+        except JobNotRunning:
+            self._held = None
+            raise
         self._asked_at = time.monotonic()
         if answer.newest is None:
             self._held = None  # nobody has looked for a while: it may be old

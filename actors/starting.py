@@ -187,7 +187,10 @@ class OwnedJob:
     def _drive(self) -> None:
         while True:
             with self._lock:
-                self._scheduler.tick()
+                try:
+                    self._scheduler.tick()
+                except OSError as error:
+                    logger.error("states cannot be written, trying again: %s", error)
                 if self._table.show(self.job_id).record.state.is_terminal:
                     return
             time.sleep(_TICK_S)

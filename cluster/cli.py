@@ -68,6 +68,10 @@ COMMANDS = MappingProxyType(
         "jobs show": Command("cluster.jobs", "show", "show one job"),
         "jobs watch": Command("cluster.jobs", "watch", "follow a job to its end"),
         "jobs cancel": Command("cluster.jobs", "cancel", "cancel a job"),
+        "jobs pause": Command("cluster.steer", "pause", "pause a running job"),
+        "jobs resume": Command("cluster.steer", "resume", "let a paused job go on"),
+        "jobs save": Command("cluster.steer", "save", "write a checkpoint of a running job now"),
+        "jobs stop": Command("cluster.steer", "stop", "end a running job well, with a checkpoint"),
         "jobs logs": Command("cluster.jobs", "logs", "print a job's log"),
     }
 )
