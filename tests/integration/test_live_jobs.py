@@ -13,11 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
 import torch
 
+from actors.limits import Limits
+from actors.live import LiveScene
+from actors.mediator import start_mediator
+from actors.running import JobNotRunning, NoAnswer, RunningJob
+from actors.starting import AdaptationRequest, MediatedJob, start_adaptation, start_job
+from actors.steering import Change, Pause, Reset, Resume, Save, Step, Stop
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import read_manifest
 from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint, step_folder
+from anerf.errors import JobError
+from anerf.field.threads import use_threads
 from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
 from anerf.render.picture import render_picture
@@ -31,16 +40,14 @@ PROMPT_S = 2.0
 
 
 @pytest.fixture(scope="module")
-def ray_here() -> Iterator[Any]:
+def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(["", os.environ.get("PYTHONPATH", "")]).strip(os.pathsep))
-        import ray
-
         ray.init(
             address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
             _node_ip_address="127.0.0.1", namespace="anerf",
         )  # fmt: skip
-        yield ray
+        yield
         ray.shutdown()
 
 
@@ -51,8 +58,6 @@ class Place:
         self.out = out
 
     def start(self, content: dict[str, Any], job_id: str) -> Any:
-        from actors.starting import start_job
-
         return start_job(parse_job({**content, "job_id": job_id}), self.out)
 
     def end(self, job: Any, state: JobState = JobState.SUCCEEDED, timeout_s: float = 180) -> None:
@@ -94,7 +99,7 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> float:
 
 
 @pytest.fixture(scope="module")
-def place(ray_here: Any, tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(cluster: None, tmp_path_factory: pytest.TempPathFactory) -> Place:
     return Place(tmp_path_factory.mktemp("live"))
 
 
@@ -151,10 +156,6 @@ class Reader(threading.Thread):
         self.n_pictures = 0
 
     def run(self) -> None:
-        from actors.live import LiveScene
-        from actors.running import JobNotRunning, NoAnswer
-        from anerf.field.threads import use_threads
-
         use_threads(1)
         scene, mark, model = LiveScene(self._job_id), None, None
         while not self.looks or self.looks[-1].step < self._up_to:
@@ -215,11 +216,6 @@ def test_a_training_that_is_rendered_meanwhile_shows_whole_sets_of_its_own_bits(
 
 
 def test_a_training_is_paused_stepped_saved_and_ends_with_the_same_bits(place, undisturbed, content):
-    from actors.live import LiveScene
-    from actors.running import RunningJob
-    from actors.steering import Pause, Reset, Resume, Save, Step
-    from anerf.errors import JobError
-
     job, running = place.start(content, "steered"), RunningJob("steered")
     wait_for(lambda: learns(running))
     running.steer(Pause())
@@ -268,8 +264,6 @@ def has_started(running: Any) -> bool:
 
 def figures_of(running: Any) -> Any:
     """What a job tells that may be about to start."""
-    from actors.running import JobNotRunning, NoAnswer
-
     try:
         return running.figures()
     except (JobNotRunning, NoAnswer):
@@ -277,10 +271,6 @@ def figures_of(running: Any) -> Any:
 
 
 def test_a_paused_job_is_cancelled_and_a_running_one_stopped(place, content):
-    from actors.live import LiveScene
-    from actors.running import JobNotRunning, RunningJob
-    from actors.steering import Pause, Stop
-
     job, running = place.start(content, "left"), RunningJob("left")
     wait_for(lambda: learns(running))
     running.steer(Pause())
@@ -306,10 +296,6 @@ def test_a_paused_job_is_cancelled_and_a_running_one_stopped(place, content):
 
 
 def test_an_adaptation_is_shown_changed_and_reset(place, undisturbed, adapt):
-    from actors.live import LiveScene
-    from actors.running import RunningJob
-    from actors.steering import Change, Pause, Reset, Resume, Step
-
     plain = place.start(adapt, "adapted")
     place.end(plain)
     touched = json.loads((place.out / "adapted" / "summary.json").read_text())["touched_experts"]
@@ -359,9 +345,6 @@ def same_bits_of_fields(one: SceneModel, other: SceneModel) -> bool:
 
 
 def test_an_adaptation_may_end_sooner_or_go_on_longer(place, adapt):
-    from actors.running import RunningJob
-    from actors.steering import Change, Pause, Resume, Step
-
     job, running = place.start(adapt, "longer"), RunningJob("longer")
     wait_for(lambda: has_started(running))
     running.steer(Pause())
@@ -375,19 +358,13 @@ def test_an_adaptation_may_end_sooner_or_go_on_longer(place, adapt):
     assert "from step 1 on: of_steps 15" in place.told("longer")
 
 
-def test_an_adaptation_goes_through_the_mediator_where_there_is_one(place, undisturbed, tiny_scene, ray_here):
-    from actors.limits import Limits
-    from actors.live import LiveScene
-    from actors.mediator import start_mediator
-    from actors.running import JobNotRunning, NoAnswer
-    from actors.starting import AdaptationRequest, MediatedJob, start_adaptation
-
+def test_an_adaptation_goes_through_the_mediator_where_there_is_one(place, undisturbed, tiny_scene, cluster):
     request = AdaptationRequest(
         str(undisturbed), str(tiny_scene.root), "after", steps=3, encoding_lr=0.02, downscale=1.0
     )
     mediator = start_mediator(place.out, place.out, Limits())
     try:
-        ray_here.get(mediator.ready.remote())
+        ray.get(mediator.ready.remote())
         job = start_adaptation(request, place.out)
         assert isinstance(job, MediatedJob)
         assert not job.owned
@@ -404,4 +381,4 @@ def test_an_adaptation_goes_through_the_mediator_where_there_is_one(place, undis
         assert set(shown) <= {0, 1, 2, 3}
         assert (Path(job.show().folder) / "summary.json").is_file()
     finally:
-        ray_here.kill(mediator)
+        ray.kill(mediator)
