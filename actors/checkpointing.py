@@ -105,7 +105,9 @@ class Checkpoints:
     def save(self, manifest: Manifest, pool: ExpertPool) -> str:
         """A checkpoint of all experts of the pool, at its step."""
         with metrics.timed(metrics.CHECKPOINT):
-            return self.commit(manifest, self.shards(manifest.step, pool), pool.shared())
+            saved = self.commit(manifest, self.shards(manifest.step, pool), pool.shared())
+        pool.saved()
+        return saved
 
     def rate(self, step: int, psnr_db: float | None) -> None:
         """Point `best` at this checkpoint if none was better, and delete those no longer needed.

@@ -1,7 +1,6 @@
 """`ExpertActor`: the parameters and rays of one or more experts and their device share, in one process."""
 
 import logging
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,9 +74,9 @@ class ExpertActor:
         with self._turn(expert) as learning:
             return learning.step
 
-    def pid(self) -> int:
-        """The actor's process."""
-        return os.getpid()
+    def node(self, _expert: int) -> str:
+        """The machine on which the expert lives."""
+        return ray.get_runtime_context().get_node_id()
 
     def advance(self, expert: int, from_step: int, to_step: int) -> StretchReport:
         """Do the steps between; `from_step` must be where the expert stands.

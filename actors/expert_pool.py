@@ -20,7 +20,7 @@ from actors import metrics, placing
 from actors.each import StepMismatch
 from actors.expert import ExpertActor
 from actors.fan_out import POLL_S, Calls, Group, Listener, cause_of, is_late
-from actors.shares import Shares, groups_of, machines, packed
+from actors.shares import Placement, Shares, groups_of, living_nodes, machines, packed
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.errors import AnerfError, ExpertLost, JobCancelled, StorageUnavailable
 from anerf.jobs.events import Diary
@@ -44,21 +44,6 @@ def start_expert(options: Mapping[str, Any], job_dir: str, group: Group, threads
     return ExpertActor.options(**options).remote(job_dir, group, threads)
 
 
-def _step_when_restarted(actor: Any, expert: int) -> int:
-    """The step at which an expert's new process stands.
-
-    Raises:
-        GetTimeoutError: there is none for too long.
-    """
-    deadline = time.monotonic() + RESTART_TIMEOUT_S
-    while True:
-        try:
-            return int(ray.get(actor.ready.remote(expert), timeout=max(0.0, deadline - time.monotonic())))
-        except ActorUnavailableError:
-            # Still starting, which is not another death.
-            time.sleep(POLL_S)
-
-
 class ExpertPool:
     """Keeps a job's experts at the same step, `experts_per_actor` of them in each `ExpertActor`.
 
@@ -77,12 +62,16 @@ class ExpertPool:
         self._job_dir = job_dir
         self._start_actor = start_actor
         self._late: Calls | None = None
+        self._meetings: list[tuple[int, str, tuple[Any, ...]]] = []
+        """What the experts were given together since the last checkpoint: at which step, how, and what."""
         self.n_calls = 0
         """Remote calls so far."""
         self._events = events
         self._cancelled = cancelled
         self._losses = dict.fromkeys(experts, 0)
         self._step: dict[int, int] = {}
+        self._node: dict[Group, str] = {}
+        self._placement: Placement | None = job.placement
         groups = groups_of(experts, job.experts_per_actor)
         self._group_of = {expert: group for group in groups for expert in group}
         among = packed(machines(), len(experts)) if job.placement == "pack" else machines()
@@ -120,6 +109,9 @@ class ExpertPool:
                 raise JobCancelled("the job was cancelled")
             calls.poll()
         self._step = dict(calls.results)
+        firsts = [group[0] for group in self._actors]
+        nodes = self._finish(self._calls("node", firsts, lambda _: ()))
+        self._node = {self._group_of[first]: node for first, node in nodes.items()}
         furthest = max(self._step.values())
         if min(self._step.values()) != furthest:
             self.advance(furthest)
@@ -186,6 +178,10 @@ class ExpertPool:
     def _call_present(self, method: str, *args: Any) -> dict[int, Any]:
         """The same of those who are not far behind."""
         return self._finish(self._calls(method, self.present(), lambda e: (self._step[e], *args)))
+
+    def _give_present(self, method: str, *args: Any) -> None:
+        self._call_present(method, *args)
+        self._meetings.append((max(self._step[expert] for expert in self.present()), method, args))
 
     def _leave_behind(self, calls: Calls) -> None:
         self._late = Calls(calls.start, calls.listener, waiting=calls.waiting)
@@ -272,7 +268,7 @@ class ExpertPool:
         """Give the experts the mean of their backgrounds."""
         mean = _mean(self._call_present("background"))
         if mean is not None:
-            self._call_present("set_background", mean)
+            self._give_present("set_background", mean)
 
     def sync_exposures(self, flight: int = 0) -> None:
         """Give the experts the exposures that their rays together speak for."""
@@ -281,7 +277,11 @@ class ExpertPool:
         before = Exposures.of_named(self.exposures())
         if evidence and before is not None:
             tensors = [(torch.from_numpy(xx.copy()), torch.from_numpy(xy.copy())) for xx, xy in evidence]
-            self._call_present("set_exposures", solved_exposures(tensors, before, flight).named())
+            self._give_present("set_exposures", solved_exposures(tensors, before, flight).named())
+
+    def saved(self) -> None:
+        """A checkpoint of the step at which all stand exists now: restarted experts begin there."""
+        self._meetings.clear()
 
     def stop(self) -> None:
         """End the experts' processes."""
@@ -337,26 +337,71 @@ class ExpertPool:
                 raise ExpertLost(
                     f"expert {expert} died {MAX_LOSSES} times in this job: look at its log for the cause"
                 )
-            actor = self._actor(expert)
             try:
-                step = _step_when_restarted(actor, expert)
+                step = self._step_when_restarted(expert)
+                actor = self._actor(expert)
+                self._node[self._group_of[expert]] = ray.get(actor.node.remote(expert))
                 self._events.append(
                     "expert_restored", expert=expert, step=step, message="from the last checkpoint"
                 )
-                if step < reached:
-                    ray.get(actor.advance.remote(expert, step, reached))
+                self._repeat(expert, step, reached)
                 self._step[expert] = max(step, reached)
                 return
             except GetTimeoutError:
-                ray.kill(actor)
-                group = self._group_of[expert]
-                self._actors[group] = self._start(group)
+                self._start_anew([self._group_of[expert]])
                 error = ExpertLost(f"no new process within {RESTART_TIMEOUT_S:.0f} s, another one is started")
             except RayActorError as again:
                 error = again
             except RayTaskError as failed:
                 cause = cause_of(failed)
                 raise (cause if isinstance(cause, AnerfError) else failed) from None
+
+    def _repeat(self, expert: int, step: int, reached: int) -> None:
+        """Have a restarted expert do again what was lost with its process, to the last bit."""
+        actor = self._actor(expert)
+        for met_at, method, args in self._meetings:
+            if step <= met_at <= reached:
+                if step < met_at:
+                    ray.get(actor.advance.remote(expert, step, met_at))
+                ray.get(getattr(actor, method).remote(expert, met_at, *args))
+                step = met_at
+        if step < reached:
+            ray.get(actor.advance.remote(expert, step, reached))
+
+    def _step_when_restarted(self, expert: int) -> int:
+        """The step at which an expert's new process stands.
+
+        Raises:
+            GetTimeoutError: there is none for too long.
+        """
+        deadline = time.monotonic() + RESTART_TIMEOUT_S
+        while True:
+            self._leave_lost_machines()
+            left_s = max(0.0, deadline - time.monotonic())
+            try:
+                return int(ray.get(self._actor(expert).ready.remote(expert), timeout=left_s))
+            except ActorUnavailableError:
+                # Still starting, which is not another death.
+                time.sleep(POLL_S)
+
+    def _leave_lost_machines(self) -> None:
+        """Give those who lived on a machine that is lost other room, if Ray has none of the same size."""
+        living = living_nodes()
+        lost = [group for group, node in self._node.items() if node not in living]
+        if lost and not (self._reserved is not None and placing.is_whole(self._reserved)):
+            self._start_anew(lost)
+
+    def _start_anew(self, groups: Sequence[Group]) -> None:
+        """End processes and start others with shares of what is free now, which may be less than before."""
+        for group in groups:
+            ray.kill(self._actors[group])
+            self._node.pop(group, None)
+        shares = Shares.divided(machines(), len(self._group_of), len(groups))
+        for group in groups:
+            self._options[group] = shares.options(group)
+            if self._placement is not None:
+                self._options[group] |= placing.outside(self._placement)
+            self._actors[group] = self._start(group)
 
 
 def _mean(copies: Mapping[int, np.ndarray | None]) -> np.ndarray | None:

@@ -49,6 +49,7 @@ class Calls:
     results: dict[int, Any] = field(default_factory=dict)
     took_s: list[float] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
+    """Moved on by the time that mending took, in which nobody was late."""
     silent_since: float = field(default_factory=time.monotonic)
 
     def begin(self, group: Group, experts: Sequence[int]) -> None:
@@ -77,7 +78,7 @@ class Calls:
             answers: Mapping[int, Any] = ray.get(ref)
         except RayActorError as error:
             for expert in experts:
-                self.listener.mend(expert, error)
+                self._mend(expert, error)
             self.begin(group, experts)
             return
         except RayTaskError as error:
@@ -87,7 +88,7 @@ class Calls:
         for expert, answer in answers.items():
             if isinstance(answer, StepMismatch):
                 # The process was started anew between two calls, unnoticed until now.
-                self.listener.mend(expert, answer)
+                self._mend(expert, answer)
                 again.append(expert)
             elif isinstance(answer, AnerfError) and not self._is_expected(answer):
                 raise answer
@@ -100,6 +101,13 @@ class Calls:
 
     def _is_expected(self, error: AnerfError) -> bool:
         return self.expected is not None and isinstance(error, self.expected)
+
+    def _mend(self, expert: int, error: Exception) -> None:
+        mending = time.monotonic()
+        self.listener.mend(expert, error)
+        now = time.monotonic()
+        self.began += now - mending
+        self.silent_since = now
 
 
 def is_late(took_s: Sequence[float], n_groups: int, elapsed_s: float) -> bool:

@@ -10,6 +10,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from actors.shares import Placement
 
 PREFIX = "experts-"
+ROOM_S = 1
 
 
 def reserve(job: str, placement: Placement, wanted: Sequence[dict[str, Any]]) -> PlacementGroup:
@@ -31,6 +32,16 @@ def reserve(job: str, placement: Placement, wanted: Sequence[dict[str, Any]]) ->
 def inside(group: PlacementGroup, index: int) -> dict[str, Any]:
     """The option that puts an actor in its place."""
     return {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, index)}
+
+
+def is_whole(group: PlacementGroup) -> bool:
+    """Whether all of it has room, also after a machine was lost: Ray looks for other room at once."""
+    return group.wait(timeout_seconds=ROOM_S)
+
+
+def outside(placement: Placement) -> dict[str, Any]:
+    """The option that puts an actor where its reserved place would be, had it one."""
+    return {"scheduling_strategy": "SPREAD" if placement == "spread" else "DEFAULT"}
 
 
 def give_back(group: PlacementGroup) -> None:

@@ -43,6 +43,11 @@ def machines() -> list[Machine]:
     ]
 
 
+def living_nodes() -> set[str]:
+    """The ids of the machines that live."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
 def packed(among: Sequence[Machine], n_experts: int) -> list[Machine]:
     """The fewest machines with a core for every expert, those with most GPUs and cores first."""
     chosen: list[Machine] = []

@@ -42,6 +42,10 @@ class SimulatedExperts:
         """Where the expert stands."""
         return self._step[expert]
 
+    def node(self, _expert: int) -> str:
+        """The machine on which the expert lives."""
+        return ray.get_runtime_context().get_node_id()
+
     def advance(self, expert: int, from_step: int, to_step: int) -> StretchReport:
         """Sleep for as long as the steps take."""
         self._check(expert, from_step)
