@@ -26,21 +26,27 @@ def answer_errors(api: FastAPI, statuses: Mapping[type[Exception], int]) -> None
 
 
 class BodyLimit:
-    """Refuses bodies that are large or do not say how large they are, before anything is read."""
+    """Refuses bodies that are large or do not say how large they are, before anything is read.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    Paths of `larger` have limits of their own.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, larger: Mapping[str, int] | None = None) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._larger = larger or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI entry."""
         if scope["type"] == "http" and scope["method"] in ("POST", "PUT", "PATCH"):
             size = dict(scope["headers"]).get(b"content-length", b"").decode("latin-1")
             if not (size.isascii() and size.isdigit()):
-                refusal = problem(411, "The request has no Content-Length: send the JSON body in one piece.")
+                refusal = problem(411, "The request has no Content-Length: send the body in one piece.")
                 return await refusal(scope, receive, send)
-            if len(size) > 12 or int(size) > self._max_bytes:
-                text = f"The body has {size[:20]} bytes, {self._max_bytes} are allowed: send a small JSON."
+            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            max_bytes = self._larger.get(path, self._max_bytes)
+            if len(size) > 12 or int(size) > max_bytes:
+                text = f"The body has {size[:20]} bytes, {max_bytes} are allowed: send less at once."
                 return await problem(413, text)(scope, receive, send)
         return await self._app(scope, receive, send)
 

@@ -1,56 +1,134 @@
-"""The render endpoint on Ray Serve."""
+"""The render endpoint on Ray Serve: one replica answers HTTP, others render."""
 
+import asyncio
 import logging
+import os
+import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import ray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.handle import DeploymentHandle
 
 from actors import metrics
+from anerf.errors import AnerfError
+from serve_apps.admission import LIMIT, Admission, RenderersAway
+from serve_apps.door import Door
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+    from serve_apps.parts import RendererState
+    from serve_apps.renderers import Work
+
 CPUS = 0.25
-"""Small, so that the endpoint stands beside a training job on a machine with two cores."""
+"""Small, so that a renderer stands beside a training job on a machine with two cores; see `threads_for`."""
+ENDPOINT_CPUS = 0.05
+"""It waits for renderers nearly all the time."""
+NICENESS = 5
+"""Of a renderer with less than a core: against others' threads it then gets a quarter of each core."""
+_ATTEMPTS = 3
+_PATIENCE_S = 20.0
+_RETRY_S = 0.2
 _log = logging.getLogger(__name__)
 
 
+def threads_for(cpus: float) -> tuple[int, int]:
+    """Threads and niceness of a renderer that Ray has given so many CPUs.
+
+    Whole CPUs are its own. With less than one it stands beside others' work: it takes all cores when they are
+    idle, and gives way when they are not.
+    """
+    return (int(cpus), 0) if cpus >= 1 else (len(os.sched_getaffinity(0)), NICENESS)
+
+
 @serve.deployment(
-    name="render",
+    name="renderer",
     ray_actor_options={"num_cpus": CPUS},
-    max_ongoing_requests=4,
-    max_queued_requests=16,
-    health_check_period_s=10,
+    max_ongoing_requests=3,
+    health_check_period_s=2,
     health_check_timeout_s=30,
     graceful_shutdown_timeout_s=5,
 )
-@serve.ingress()
-class RenderDeployment:
-    """One replica: a few models in memory, one picture at a time."""
+class RendererDeployment:
+    """A replica: experts in memory, one piece of a picture at a time."""
 
-    def __init__(self, out_root: str) -> None:
+    def __init__(self, cache_bytes: int) -> None:
         # Here, because the process that starts the endpoint needs no torch.
-        from anerf.field.threads import n_threads, use_threads
+        from anerf.field.threads import use_threads
+        from serve_apps.renderers import RenderThread
         from serve_apps.service import RenderService
 
-        share = ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0)
-        use_threads(int(share))
-        self._service = RenderService(Path(out_root))
-        _log.info("rendering checkpoints below %s with %d threads", out_root, n_threads())
+        threads, niceness = threads_for(ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0))
+        use_threads(threads)
+        self._service = RenderService(cache_bytes)
+        name = serve.get_replica_context().replica_id.unique_id
+        self._thread = RenderThread(self._service, name, niceness)
+        _log.info("rendering with %d threads of niceness %d", threads, niceness)
 
-    def __serve_build_asgi_app__(self) -> "FastAPI":
-        """Called by Serve once the replica stands."""
-        from serve_apps.api import create_api
-
-        return create_api(self._service, partial(metrics.observe, metrics.RENDER))
+    async def do(self, work: "Work", *arguments: Any) -> "tuple[Any, RendererState]":
+        """See `renderers.Renderers`."""
+        return await self._thread.do(work, *arguments)
 
     def check_health(self) -> None:
         """Called by Serve: a replica whose render hangs is replaced."""
         self._service.check_alive()
+
+
+class RendererReplicas:
+    """`Renderers` through Serve; what a replica that dies was about is done again by another."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def do(self, work: "Work", *arguments: Any) -> "tuple[Any, RendererState]":
+        """See `renderers.Renderers`."""
+        start = time.monotonic()
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                return await cast(Any, self._handle.do.remote(work, *arguments))
+            except RayTaskError as error:
+                cause = error.cause
+                raise (cause if isinstance(cause, AnerfError) else error) from error
+            except (RayActorError, DeploymentUnavailableError, BackPressureError) as error:
+                _log.warning("a renderer is gone (%s), attempt %d", type(error).__name__, attempt)
+                if attempt == _ATTEMPTS or time.monotonic() - start > _PATIENCE_S:
+                    raise RenderersAway("Nobody renders now, and soon somebody will: ask again.") from error
+            await asyncio.sleep(_RETRY_S)
+        raise AssertionError
+
+
+@serve.deployment(
+    name="render",
+    ray_actor_options={"num_cpus": ENDPOINT_CPUS},
+    max_ongoing_requests=256,
+    max_queued_requests=256,
+    health_check_period_s=2,
+    graceful_shutdown_timeout_s=5,
+)
+@serve.ingress()
+class RenderDeployment:
+    """The endpoint: lets requests in, divides pictures, and puts them together."""
+
+    def __init__(self, renderers: DeploymentHandle, out_root: str, door: Door, limit: int) -> None:
+        self._renderers, self._out_root, self._limit = renderers, Path(out_root), limit
+        self._door, self._token = door, door.token()
+
+    def __serve_build_asgi_app__(self) -> "FastAPI":
+        """Called by Serve once the replica stands."""
+        from serve_apps.api import create_api
+        from serve_apps.frames import Frames
+        from serve_apps.telling import EndpointMetrics
+
+        admission = Admission(self._limit)
+        told = EndpointMetrics(admission, partial(metrics.observe, metrics.RENDER))
+        frames = Frames(RendererReplicas(self._renderers), self._out_root, admission, told.heard)
+        return create_api(frames, told, self._token, self._door.origins)
 
 
 class Arguments(BaseModel):
@@ -60,13 +138,43 @@ class Arguments(BaseModel):
 
     out: str
     """Folder of the jobs."""
+    token_file: str | None = None
+    """Without it, the endpoint answers on loopback addresses only."""
+    origins: list[str] = []
+    """Web pages whose scripts may call it."""
+    limit: Annotated[int, Field(ge=1)] = LIMIT
+    """Requests that are worked on or wait; what is more is answered with 429."""
+    cache_mb: Annotated[int, Field(ge=1)] = 2048
+    """Experts' parameters that a renderer keeps."""
+    min_renderers: Annotated[int, Field(ge=1)] = 1
+    max_renderers: Annotated[int, Field(ge=1)] = 1
 
 
 def application(arguments: Arguments) -> serve.Application:
-    """The endpoint as a Serve config file names it: `import_path: serve_apps.render:application`."""
-    return build_app(arguments.out)
+    """The endpoint as a Serve config file names it: `import_path: serve_apps.render:application`.
+
+    Raises:
+        InputError: the token file holds none.
+    """
+    door = Door(arguments.token_file, tuple(arguments.origins))
+    door.token()
+    # A renderer that has one piece of work to do and one to do next is busy.
+    renderers = RendererDeployment.options(
+        autoscaling_config={
+            "min_replicas": arguments.min_renderers,
+            "max_replicas": max(arguments.min_renderers, arguments.max_renderers),
+            "target_ongoing_requests": 2,
+            "upscale_delay_s": 5,
+            "downscale_delay_s": 120,
+        }
+    ).bind(arguments.cache_mb << 20)
+    out = str(Path(arguments.out).absolute())
+    return RenderDeployment.bind(renderers, out, door, arguments.limit)
 
 
-def build_app(out_root: str) -> serve.Application:
-    """The endpoint for the checkpoints of the jobs below `out_root` (made absolute here)."""
-    return RenderDeployment.bind(str(Path(out_root).absolute()))
+def build_app(out_root: str, door: Door | None = None, **options: Any) -> serve.Application:
+    """The endpoint for the checkpoints of the jobs below `out_root`; `options` are those of `Arguments`."""
+    door = door or Door()
+    return application(
+        Arguments(out=out_root, token_file=door.token_file, origins=list(door.origins), **options)
+    )

@@ -1,151 +1,207 @@
-"""Renders what clients ask for, from the checkpoints below one folder. Knows no web server."""
+"""Renders parts of what clients ask for, with the experts that it takes. Knows no web server."""
 
-import dataclasses
-import logging
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
-from anerf.checkpoint.load import load_scene_model
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+
+from anerf.checkpoint.load import expert_box, field_setting, load_expert_model, load_shared, scene_model
 from anerf.checkpoint.manifest import Manifest, read_manifest
-from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint
-from anerf.errors import AnerfError, CheckpointError, InputError, JobCancelled
-from anerf.products.colormap import depth_range_m
-from anerf.products.layers import MEDIA_TYPES, encode_layer
-from anerf.render.picture import render_picture
+from anerf.checkpoint.shards import map_shard
+from anerf.errors import AnerfError, InputError, JobCancelled
+from anerf.field.spec import FieldSpec
+from anerf.geometry.boxes import Aabb
+from anerf.geometry.cameras import Camera
+from anerf.geometry.geodesy import GeodeticReference, enu_to_geodetic
+from anerf.geometry.rays import rays_from_pixels
+from anerf.products.colormap import to_uint8
+from anerf.render.expert import ExpertModel, FieldSetting
+from anerf.render.frustum import in_view, meeting_rays
+from anerf.render.normals import surface_normals
+from anerf.render.picture import pixel_centers, render_picture, render_rays
+from anerf.render.samples import March, Sampling
 from anerf.render.scene_model import SceneModel
-from serve_apps.cache import LruCache
-from serve_apps.confine import inside
-from serve_apps.requests import RenderRequest
+from anerf.render.view import Picture, SeenRays
+from serve_apps.cache import CacheState, LruCache
+from serve_apps.parts import Shown, Spot, TilePart
+from serve_apps.requests import MAX_DEADLINE_S, PickRequest, RaysQuery, RenderRequest, View
+from serve_apps.source import DamagedError, Source, or_as
 from serve_apps.views import camera_of, pose_of
 
-MODELS_IN_MEMORY = 2
-RENDER_LIMIT_S = 120.0
+CACHE_BYTES = 2 << 30
+CHECKPOINTS_OPEN = 16
+SURFACE_OPACITY = 0.5
+"""From which opacity on a ray ends on a surface."""
+QUALITIES = {"draft": (8, 128), "normal": (16, 256), "fine": (48, 512)}
+"""Samples of a ray: by importance, and at most in a march."""
 _STUCK_AFTER_S = 60.0
-_log = logging.getLogger(__name__)
-T = TypeVar("T")
-
-
-class NotFoundError(InputError):
-    """The client named a checkpoint that does not exist."""
-
-
-class DamagedError(InputError):
-    """The client named a checkpoint that exists and cannot be used."""
 
 
 class TooSlowError(AnerfError):
-    """The picture took longer than a request may."""
+    """It took longer than a request may."""
 
 
-@dataclasses.dataclass(frozen=True)
-class RenderedFile:
-    """An encoded picture and what it shows; `depth_range_m` only where depth was coloured."""
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A checkpoint without its experts."""
 
-    data: bytes
-    media_type: str
-    scene: str
-    step: int
-    flight: str
-    render_s: float
-    depth_range_m: tuple[float, float] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class _Loaded:
-    model: SceneModel
+    folder: str
     manifest: Manifest
+    spec: FieldSpec
+    setting: FieldSetting
+    shared: dict[str, np.ndarray]
+
+    @property
+    def boxes(self) -> list[Aabb]:
+        """Of the experts, in ENU metres."""
+        return [Aabb(*box) for box in self.manifest.partition.boxes]
+
+    @property
+    def reference(self) -> GeodeticReference:
+        return GeodeticReference(*self.manifest.scene.reference)
 
 
 class RenderService:
-    """Pictures from the checkpoints below `out_root`; safe to call from several threads."""
+    """Parts of pictures and rays; safe to call from several threads.
 
-    def __init__(self, out_root: Path) -> None:
-        self.out_root = out_root
-        self._models: LruCache[tuple[str, int], _Loaded] = LruCache(MODELS_IN_MEMORY)
+    Experts are mapped from their shards when a view first needs them, and stay until others need the room.
+
+    Args:
+        cache_bytes: Of experts' parameters that may be mapped beyond those in use.
+    """
+
+    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
+        self._checkpoints: LruCache[Source, _Checkpoint] = LruCache(CHECKPOINTS_OPEN)
+        self._experts: LruCache[Any, ExpertModel] = LruCache(cache_bytes, _bytes_of)
         self._beats: dict[object, float] = {}
 
-    def render(self, request: RenderRequest, should_stop: Callable[[], bool]) -> RenderedFile:
-        """The picture that `request` describes.
+    def tile(
+        self, source: Source, request: RenderRequest, rows: tuple[int, int], should_stop: Callable[[], bool]
+    ) -> TilePart:
+        """These rows of the picture that `request` describes.
 
         Raises:
-            OutsideError, NotFoundError, DamagedError: the checkpoint is outside, missing, damaged.
-            InputError: pose, flight or expert do not fit the scene.
-            JobCancelled: `should_stop` said so. TooSlowError: it took longer than 120 s.
+            DamagedError: the checkpoint is damaged. InputError: pose, flight or expert do not fit the scene.
+            JobCancelled: `should_stop` said so. TooSlowError: it took longer than any request may.
         """
-        loaded = self._load(request.checkpoint, request.prefix)
-        model = loaded.model.sampled(request.sampler, None)
-        c2w = pose_of(request, model.reference)
-        camera = camera_of(request)
         start = time.monotonic()
-        call = object()
-
-        def must_stop() -> bool:
-            self._beats[call] = time.monotonic()
-            return should_stop() or time.monotonic() - start > RENDER_LIMIT_S
-
-        try:
+        checkpoint = self._open(source)
+        camera, c2w = camera_of(request), pose_of(request, checkpoint.reference)
+        # A normal needs its pixel's neighbours.
+        margin = 1 if request.layer == "normals" else 0
+        wide = max(rows[0] - margin, 0), min(rows[1] + margin, request.height)
+        with self._beating(should_stop) as must_stop:
+            chosen = in_view(
+                camera, c2w, checkpoint.boxes, rows=wide, near_m=request.near_m, far_m=request.far_m
+            )
+            model = self._model(checkpoint, chosen, request.sampler, request.expert, c2w[:, 3])
             picture = render_picture(
                 model,
                 camera,
                 c2w,
-                samples=request.samples,
+                samples=_samples(model, request),
                 flight=request.flight,
-                only_expert=request.expert,
+                only_expert=_index_of(model, request.expert),
+                rows=wide,
+                near_m=request.near_m,
+                far_m=request.far_m,
                 should_stop=must_stop,
             )
-        except JobCancelled as error:
-            if should_stop():
-                raise
-            raise TooSlowError(
-                f"The picture took longer than {RENDER_LIMIT_S:.0f} s: ask for fewer pixels or samples."
-            ) from error
-        finally:
-            self._beats.pop(call, None)
-        is_depth_picture = request.layer == "depth" and request.format != "npy"
-        range_m = depth_range_m(picture.depth_m, picture.opacity) if is_depth_picture else None
-        return RenderedFile(
-            data=encode_layer(picture, request.layer, request.format, range_m),
-            media_type=MEDIA_TYPES[request.format],
-            scene=model.scene_name,
-            step=loaded.manifest.step,
-            flight=request.flight or (model.flights[0] if model.flights else ""),
+        values = _layer(model, picture, camera, c2w, wide, request)
+        inner = slice(rows[0] - wide[0], rows[1] - wide[0])
+        return TilePart(
+            values=values[inner],
+            opacity=picture.opacity[inner],
+            shown=self._shown(checkpoint, request.flight),
             render_s=time.monotonic() - start,
-            depth_range_m=range_m,
+            experts=model.expert_ids,
         )
 
-    def manifests(self) -> list[tuple[str, list[int], Manifest | str]]:
-        """(job, its complete steps, manifest of the newest or what is wrong with it), newest first."""
-        found = []
-        for folder in self.out_root.glob("*/checkpoints"):
-            steps = complete_steps(str(folder))
-            if not steps:
-                continue
-            try:
-                newest: Manifest | str = read_manifest(resolve_checkpoint(str(folder), "last"))
-            except CheckpointError as error:
-                newest = str(error)
-            found.append((folder.stat().st_mtime, folder.parent.name, steps, newest))
-        return [(job, steps, newest) for _, job, steps, newest in sorted(found, key=lambda f: (-f[0], f[1]))]
-
-    def prove(self) -> str:
-        """Load and render 8 x 8 pixels of the newest usable checkpoint; says what was rendered.
+    def rays(
+        self,
+        source: Source,
+        query: RaysQuery,
+        rays: Float32[np.ndarray, "n c"],
+        should_stop: Callable[[], bool],
+    ) -> tuple[SeenRays, Shown]:
+        """What rays see: columns are origin (ENU metres), unit direction, and near and far where there are 8.
 
         Raises:
-            AnerfError: rendering fails.
+            As `tile`; InputError also for rays that are none.
         """
-        for job, steps, newest in self.manifests():
-            if isinstance(newest, str):
-                continue
-            probe = _probe(job, steps[-1], newest)
-            try:
-                seen = self.render(probe, lambda: False)
-            except (NotFoundError, DamagedError) as error:
-                _log.warning("%s", error)
-                continue
-            return f"{job}, step {seen.step}, 8 x 8 pixels in {seen.render_s * 1000:.0f} ms"
-        return "nothing rendered: no usable checkpoint yet"
+        _check_rays(rays)
+        checkpoint = self._open(source)
+        origins, directions = rays[:, :3].astype(np.float64), rays[:, 3:6].astype(np.float64)
+        limits = {"near_m": rays[:, 6], "far_m": rays[:, 7]} if rays.shape[1] == 8 else {}
+        with self._beating(should_stop) as must_stop:
+            chosen = meeting_rays(origins, directions, checkpoint.boxes)
+            model = self._model(checkpoint, chosen, query.sampler, query.expert, origins[0])
+            seen = render_rays(
+                model,
+                origins,
+                directions,
+                samples=_samples(model, query),
+                flight=query.flight,
+                only_expert=_index_of(model, query.expert),
+                should_stop=must_stop,
+                **limits,
+            )
+        seen = replace(seen, expert=_named(model, seen.expert))
+        return seen, self._shown(checkpoint, query.flight)
+
+    def pick(
+        self, source: Source, request: PickRequest, should_stop: Callable[[], bool]
+    ) -> tuple[list[Spot | None], Shown]:
+        """Where the view's pixels lie on the surface; None where a pixel shows none.
+
+        Raises:
+            As `tile`.
+        """
+        checkpoint = self._open(source)
+        camera, c2w = camera_of(request), torch.from_numpy(pose_of(request, checkpoint.reference))
+        xy = torch.tensor(request.pixels, dtype=torch.float64)
+        origins, directions = (rays.numpy() for rays in rays_from_pixels(camera, c2w, xy))
+        with self._beating(should_stop) as must_stop:
+            chosen = meeting_rays(origins, directions, checkpoint.boxes)
+            model = self._model(checkpoint, chosen, request.sampler, request.expert, origins[0])
+            n = np.ones(len(origins))
+            seen = render_rays(
+                model,
+                origins,
+                directions,
+                samples=_samples(model, request),
+                flight=request.flight,
+                only_expert=_index_of(model, request.expert),
+                near_m=request.near_m * n,
+                far_m=request.far_m * n,
+                should_stop=must_stop,
+            )
+        enu = origins + directions * seen.depth_m[:, None]
+        places = enu_to_geodetic(enu, checkpoint.reference)
+        expert = _named(model, seen.expert)
+        spots = [
+            Spot(
+                *(float(v) for v in places[i]),
+                enu_m=(float(enu[i, 0]), float(enu[i, 1]), float(enu[i, 2])),
+                depth_m=float(seen.depth_m[i]),
+                opacity=float(seen.opacity[i]),
+                expert=int(expert[i]),
+            )
+            if seen.opacity[i] >= SURFACE_OPACITY
+            else None
+            for i in range(len(enu))
+        ]
+        return spots, self._shown(checkpoint, request.flight)
+
+    @property
+    def cache(self) -> CacheState:
+        """What is in memory, in bytes of experts' parameters."""
+        return self._experts.state
 
     def check_alive(self) -> None:
         """Refuse to be called healthy while a render makes no progress.
@@ -157,29 +213,134 @@ class RenderService:
         if oldest is not None and time.monotonic() - oldest > _STUCK_AFTER_S:
             raise RuntimeError(f"a render made no progress for {time.monotonic() - oldest:.0f} s")
 
-    def _load(self, named: str, prefix: str) -> _Loaded:
-        place = inside(self.out_root, named)
-        step_folder = _or(NotFoundError, lambda: resolve_checkpoint(str(place), prefix))
-        step_folder = str(inside(self.out_root, step_folder))
+    @contextmanager
+    def _beating(self, should_stop: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
+        """What to ask between chunks of rays: each question is a sign of life too."""
+        start, call = time.monotonic(), object()
+
+        def must_stop() -> bool:
+            self._beats[call] = time.monotonic()
+            return should_stop() or time.monotonic() - start > MAX_DEADLINE_S
+
         try:
-            written_ns = (Path(step_folder) / "manifest.json").stat().st_mtime_ns
-        except FileNotFoundError as error:
-            raise NotFoundError(f"Checkpoint {named!r} is being replaced: ask again.") from error
+            yield must_stop
+        except JobCancelled as error:
+            if should_stop():
+                raise
+            raise TooSlowError(
+                f"It took longer than {MAX_DEADLINE_S:.0f} s: ask for fewer pixels or samples."
+            ) from error
+        finally:
+            self._beats.pop(call, None)
 
-        def load() -> _Loaded:
-            return _Loaded(load_scene_model(step_folder, "last"), read_manifest(step_folder))
+    def _open(self, source: Source) -> _Checkpoint:
+        def load() -> _Checkpoint:
+            manifest = read_manifest(source.folder)
+            spec, setting = field_setting(manifest, torch.device("cpu"))
+            return _Checkpoint(
+                source.folder, manifest, spec, setting, load_shared(source.folder, manifest, spec)
+            )
 
-        return _or(DamagedError, lambda: self._models.get((step_folder, written_ns), load))
+        return or_as(DamagedError, lambda: self._checkpoints.get(source, load))
+
+    def _model(
+        self,
+        checkpoint: _Checkpoint,
+        wanted: Sequence[bool] | np.ndarray,
+        sampler: str | None,
+        only: int | None,
+        eye: Float[np.ndarray, "3"],
+    ) -> SceneModel:
+        """The scene with the wanted experts; at least one, since somebody has to show the background."""
+        manifest, chosen = checkpoint.manifest, np.array(wanted)
+        if only is not None:
+            if only >= len(chosen):
+                raise InputError(f"expert {only} does not exist: the checkpoint has 0 to {len(chosen) - 1}")
+            chosen[only] = True
+        if not chosen.any():
+            chosen[np.linalg.norm(np.array(manifest.partition.centroids) - eye, axis=1).argmin()] = True
+        ids = [int(i) for i in np.flatnonzero(chosen)]
+        models = tuple(or_as(DamagedError, lambda i=i: self._expert(checkpoint, i)) for i in ids)
+        model = scene_model(manifest, checkpoint.spec, checkpoint.setting, models, checkpoint.shared, ids)
+        return model.sampled(sampler, None)
+
+    def _expert(self, checkpoint: _Checkpoint, expert: int) -> ExpertModel:
+        record = checkpoint.manifest.shards.get(expert)
+        # Equal shards are the same expert, whichever checkpoint they lie in, as long as it is read alike.
+        key = (record and record.sha256, expert_box(checkpoint.manifest, expert), checkpoint.setting.layout)
+        return self._experts.get(
+            key,
+            lambda: load_expert_model(
+                checkpoint.folder, checkpoint.manifest, expert, checkpoint.setting, map_shard
+            ),
+        )
+
+    def _shown(self, checkpoint: _Checkpoint, flight: str | None) -> Shown:
+        flights = checkpoint.manifest.flights
+        return Shown(
+            scene=checkpoint.manifest.scene.name,
+            step=checkpoint.manifest.step,
+            flight=flight or (flights[0] if flights else ""),
+        )
 
 
-def _or(kind: type[Exception], attempt: Callable[[], T]) -> T:
-    try:
-        return attempt()
-    except AnerfError as error:
-        raise kind(str(error)) from error
+def _bytes_of(expert: ExpertModel) -> int:
+    tensors = (*expert.params.tensors(), expert.grid.values)
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-def _probe(job: str, step: int, manifest: Manifest) -> RenderRequest:
-    (x0, y0, _), (x1, y1, z1) = manifest.scene.aabb
-    down = [[1.0, 0.0, 0.0, (x0 + x1) / 2], [0.0, 1.0, 0.0, (y0 + y1) / 2], [0.0, 0.0, 1.0, z1 + 10.0]]
-    return RenderRequest(checkpoint=job, prefix=f"step{step}", c2w=down, width=8, height=8, samples=8)
+def _samples(model: SceneModel, request: View | RaysQuery) -> Sampling | March:
+    by_importance, at_most = QUALITIES[request.quality]
+    chosen = at_most if model.spec.sampler == "march" else by_importance
+    return model.sampling(chosen if request.samples is None else request.samples)
+
+
+def _index_of(model: SceneModel, expert: int | None) -> int | None:
+    return None if expert is None else model.expert_ids.index(expert)
+
+
+def _named(model: SceneModel, expert: np.ndarray) -> np.ndarray:
+    """Numbers in the partition from places among those that are here; -1 stays."""
+    return np.array([*model.expert_ids, -1], np.int16)[expert]
+
+
+def _layer(
+    model: SceneModel,
+    picture: Picture,
+    camera: Camera,
+    c2w: Float[np.ndarray, "3 4"],
+    rows: tuple[int, int],
+    request: RenderRequest,
+) -> np.ndarray:
+    match request.layer:
+        case "rgb":
+            # What will be bytes travels as bytes.
+            return picture.rgb if request.format == "npy" else to_uint8(picture.rgb)
+        case "depth":
+            return picture.depth_m
+        case "opacity":
+            return picture.opacity
+        case "expert":
+            return _named(model, picture.expert)
+        case "normals":
+            xy = pixel_centers(camera)[rows[0] * camera.width : rows[1] * camera.width].double()
+            _, directions = rays_from_pixels(camera, torch.from_numpy(c2w), xy)
+            directions = directions.numpy().reshape(*picture.depth_m.shape, 3)
+            points = c2w[:, 3] + directions * picture.depth_m[..., None]
+            seen = picture.opacity >= SURFACE_OPACITY
+            return surface_normals(points, directions, seen).astype(np.float32)
+
+
+def _check_rays(rays: Float32[np.ndarray, "n c"]) -> None:
+    finite = np.isfinite(rays[:, :7]).all(axis=1)
+    unit = np.abs(np.linalg.norm(rays[:, 3:6].astype(np.float64), axis=1) - 1) < 1e-3
+    near = np.abs(rays[:, :3]).max(axis=1) <= 1e6
+    ordered = np.ones(len(rays), bool)
+    if rays.shape[1] == 8:
+        ordered = (rays[:, 6] >= 0) & (rays[:, 7] > rays[:, 6])
+    bad = np.flatnonzero(~(finite & unit & near & ordered))
+    if len(bad):
+        raise InputError(
+            f"Ray {bad[0]} of this batch is {rays[bad[0]].tolist()}: give an origin within 1,000 km, a "
+            "direction of length 1, and a near that is at least 0 and less than far, all float32."
+        )

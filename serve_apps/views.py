@@ -1,5 +1,7 @@
 """From a request to a camera in the scene's ENU frame."""
 
+import math
+
 import numpy as np
 from jaxtyping import Float
 
@@ -7,13 +9,13 @@ from anerf.errors import InputError
 from anerf.geometry.cameras import Camera
 from anerf.geometry.geodesy import GeodeticReference, geodetic_to_enu
 from anerf.geometry.rays import look_at
-from serve_apps.requests import GeodeticPoint, LookAt, RenderRequest
+from serve_apps.requests import MAX_DISTANCE_M, GeodeticPoint, LookAt, View
 
 DEFAULT_FOV_Y_DEG = 60.0
-_MAX_DISTANCE_M = 1e6
+_STRAIGHT_DOWN = math.cos(math.radians(179))
 
 
-def camera_of(request: RenderRequest) -> Camera:
+def camera_of(request: View) -> Camera:
     """The lens that the request describes, at the size that it wants."""
     lens = request.intrinsics
     if lens is None:
@@ -22,7 +24,7 @@ def camera_of(request: RenderRequest) -> Camera:
     return Camera("PINHOLE", request.width, request.height, (lens.fx, lens.fy, lens.cx, lens.cy))
 
 
-def pose_of(request: RenderRequest, reference: GeodeticReference) -> Float[np.ndarray, "3 4"]:
+def pose_of(request: View, reference: GeodeticReference) -> Float[np.ndarray, "3 4"]:
     """Camera to world in ENU metres about `reference`, OpenGL axes.
 
     Raises:
@@ -49,12 +51,20 @@ def _pose_looking_at(view: LookAt, reference: GeodeticReference) -> Float[np.nda
     eye, target = (geodetic_to_enu(np.array([_row(p)]), reference)[0] for p in (view.eye, view.target))
     if np.linalg.norm(target - eye) < 1e-3:
         raise InputError("look_at.eye and look_at.target are the same place: move one of them.")
-    return _within_reach(look_at(eye, target))
+    if view.heading_deg is None:
+        return _within_reach(look_at(eye, target))
+    if (target - eye)[2] / np.linalg.norm(target - eye) > _STRAIGHT_DOWN:
+        raise InputError(
+            "look_at.heading_deg says what is at the top of a view straight down, and this view is not: "
+            "leave it out, or put the target below the eye."
+        )
+    heading = math.radians(view.heading_deg)
+    return _within_reach(look_at(eye, target, (math.sin(heading), math.cos(heading), 0.0)))
 
 
 def _within_reach(pose: Float[np.ndarray, "3 4"]) -> Float[np.ndarray, "3 4"]:
     distance_m = float(np.linalg.norm(pose[:, 3]))
-    if not distance_m <= _MAX_DISTANCE_M:
+    if not distance_m <= MAX_DISTANCE_M:
         raise InputError(
             f"The camera is {distance_m / 1000:.0f} km from the scene: give a place near it, see GET /scenes."
         )

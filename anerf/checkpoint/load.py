@@ -1,11 +1,11 @@
 """From a checkpoint folder to a scene that renders."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 
-from anerf.checkpoint.manifest import Box, Manifest, read_manifest
+from anerf.checkpoint.manifest import Box, Manifest, ShardRecord, read_manifest
 from anerf.checkpoint.resolve import resolve_checkpoint
 from anerf.checkpoint.shards import read_shard
 from anerf.errors import CheckpointError
@@ -46,8 +46,14 @@ def field_setting(
     return spec, setting
 
 
-def load_expert_model(uri: str, manifest: Manifest, expert: int, setting: FieldSetting) -> ExpertModel:
-    """One expert's parameters and density grid from its shard.
+def load_expert_model(
+    uri: str,
+    manifest: Manifest,
+    expert: int,
+    setting: FieldSetting,
+    read: Callable[[str, ShardRecord], Mapping[str, torch.Tensor]] = read_shard,
+) -> ExpertModel:
+    """One expert's parameters and density grid from its shard, which `read` reads or maps.
 
     Raises:
         CheckpointError: the shard is missing, damaged or does not fit.
@@ -58,7 +64,7 @@ def load_expert_model(uri: str, manifest: Manifest, expert: int, setting: FieldS
         )
     record = manifest.shards[expert]
     where = f"{uri}/{record.file}"
-    tensors = read_shard(uri, record)
+    tensors = read(uri, record)
     box = expert_box(manifest, expert)
     return ExpertModel(
         field_params(tensors, setting.layout, where), restore_density(tensors, box, where), box
@@ -71,8 +77,14 @@ def scene_model(
     setting: FieldSetting,
     models: tuple[ExpertModel, ...],
     shared: Mapping[str, np.ndarray],
+    chosen: Sequence[int] | None = None,
 ) -> SceneModel:
-    """Experts, stamps and what `load_shared` gives put together, on the experts' device."""
+    """Experts, stamps and what `load_shared` gives put together, on the experts' device.
+
+    `models` are those of the experts `chosen` (ascending), of all where None. A part of a scene shows the
+    same as the whole wherever nobody else answers, as inside what `frustum.in_view` chooses for.
+    """
+    chosen = range(len(manifest.partition.centroids)) if chosen is None else chosen
     stamp, device = manifest.scene, models[0].params.grid.device
     background = shared.get("background")
     exposures = Exposures.of_named(shared)
@@ -84,8 +96,8 @@ def scene_model(
         scale=stamp.scale,
         aabb=Aabb(*stamp.aabb),
         flights=manifest.flights,
-        experts=tuple(str(expert) for expert in range(len(manifest.partition.centroids))),
-        partition_centroids=torch.tensor(manifest.partition.centroids, dtype=torch.float64).numpy(),
+        experts=tuple(str(expert) for expert in chosen),
+        partition_centroids=np.array([manifest.partition.centroids[i] for i in chosen], np.float64),
         dims=manifest.partition.dims,
         margin=manifest.partition.margin,
         spec=spec,

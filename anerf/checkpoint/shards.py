@@ -3,7 +3,9 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
+import pyarrow.fs as pafs
 import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
@@ -51,6 +53,34 @@ def read_shard(folder_uri: str, record: ShardRecord) -> dict[str, Tensor]:
         raise CheckpointError(f"{name} is not a safetensors file ({error}): {_REMEDY}") from error
 
 
+def map_shard(folder_uri: str, record: ShardRecord) -> dict[str, Tensor]:
+    """As `read_shard` of a local file, but the tensors lie in it: processes of a machine share its pages.
+
+    What is never read of it is never loaded. A file that is replaced (as `write_shard` does) stays whole for
+    those who have mapped it. The tensors must not be written to.
+
+    Raises:
+        CheckpointError: as `read_shard`, and where the file is not on a local file system.
+    """
+    store, path = storage.open_store(storage.join(folder_uri, record.file))
+    name = f"Shard {record.file} of {storage.shown(folder_uri)}"
+    if not isinstance(store, pafs.LocalFileSystem):
+        raise CheckpointError(f"{name} is not a local file and cannot be mapped: copy the checkpoint here.")
+    try:
+        n_bytes = Path(path).stat().st_size
+        if n_bytes != record.n_bytes:
+            raise _of_other_length(name, record, n_bytes)
+        with Path(path).open("rb") as file:
+            _check_digest(name, record, hashlib.file_digest(file, "sha256").hexdigest())
+        return safetensors.torch.load_file(path)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{name} is missing: {_REMEDY}") from error
+    except OSError as error:
+        raise CheckpointError(f"{name} cannot be read ({error}): {_REMEDY}") from error
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{name} is not a safetensors file ({error}): {_REMEDY}") from error
+
+
 def copy_shard(folder_uri: str, record: ShardRecord, uri: str) -> ShardRecord:
     """Publish the shard `record` of `folder_uri` at `uri` in another step folder, byte for byte.
 
@@ -73,12 +103,17 @@ def _vouched_bytes(folder_uri: str, record: ShardRecord) -> tuple[str, bytes]:
     except OSError as error:
         raise CheckpointError(f"{name} cannot be read ({error}): {_REMEDY}") from error
     if len(data) != record.n_bytes:
-        raise CheckpointError(
-            f"{name} has {len(data)} bytes where its manifest says {record.n_bytes}: {_REMEDY}"
-        )
-    digest = hashlib.sha256(data).hexdigest()
+        raise _of_other_length(name, record, len(data))
+    _check_digest(name, record, hashlib.sha256(data).hexdigest())
+    return name, data
+
+
+def _of_other_length(name: str, record: ShardRecord, n_bytes: int) -> CheckpointError:
+    return CheckpointError(f"{name} has {n_bytes} bytes where its manifest says {record.n_bytes}: {_REMEDY}")
+
+
+def _check_digest(name: str, record: ShardRecord, digest: str) -> None:
     if digest != record.sha256:
         raise CheckpointError(
             f"{name} has sha256 {digest[:12]} where its manifest says {record.sha256[:12]}: {_REMEDY}"
         )
-    return name, data

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int16, UInt8
+
+from anerf.products.page import N_EXPERT_COLORS, PALETTE
 
 Range = tuple[float, float]
 _NOTHING_RGB = (58, 58, 62)
@@ -63,3 +65,22 @@ def opacity_picture(opacity: Float[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w
 def to_uint8(values: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     """Values in [0, 1] as bytes, rounded."""
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def expert_picture(expert: Int16[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape 3"]:
+    """Experts in colours of the pages' palette, repeated after eight; dark grey where there is none."""
+    colors = np.array([_bytes(PALETTE[f"e{i}"][1]) for i in range(N_EXPERT_COLORS)], np.uint8)
+    picture = colors[expert % N_EXPERT_COLORS]
+    picture[expert < 0] = _NOTHING_RGB
+    return picture
+
+
+def normal_picture(normals: Float[np.ndarray, "*shape 3"]) -> UInt8[np.ndarray, "*shape 3"]:
+    """Unit normals as colours: east, north and up from -1 to 1 give red, green, blue; dark grey for none."""
+    picture = to_uint8(normals / 2 + 0.5)
+    picture[~normals.any(axis=-1)] = _NOTHING_RGB
+    return picture
+
+
+def _bytes(color: str) -> list[int]:
+    return [int(color.lstrip("#")[i : i + 2], 16) for i in (0, 2, 4)]

@@ -26,6 +26,18 @@ class Samples:
         """Rays, with those that have no samples."""
         return len(self.offsets) - 1
 
+    def cut(
+        self, rays_o: Float[Tensor, "r 3"], rays_d: Float[Tensor, "r 3"], t_max: Float[Tensor, " r"]
+    ) -> "Samples":
+        """The same samples, each ending at its ray's `t_max` at the latest; those beyond have no length."""
+        ray = self.ray_index.long()
+        end = t_max[ray]
+        t_starts, t_ends = torch.minimum(self.t_starts, end), torch.minimum(self.t_ends, end)
+        middle = (t_starts + t_ends) / 2
+        return Samples(
+            rays_o[ray] + rays_d[ray] * middle[:, None], t_starts, t_ends, self.ray_index, self.offsets
+        )
+
     def padded(self) -> tuple[tuple[int, int], Tensor]:
         """Shape (rays, most samples of a ray) of a matrix of all samples, and their flat places in it."""
         starts = self.offsets[:-1].long()

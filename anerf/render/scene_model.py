@@ -80,6 +80,11 @@ class SceneModel:
             self.centroids.to(device), torch.tensor(cubes, device=device), self.dims, self.margin, only_expert
         )
 
+    @property
+    def expert_ids(self) -> tuple[int, ...]:
+        """Numbers of the experts that are here, in the partition that they belong to."""
+        return tuple(int(name) for name in self.experts)
+
     def code_of(self, flight: str | None) -> Float[Tensor, " c"]:
         """The flight code of `flight`; the first flight where None.
 
@@ -118,15 +123,17 @@ def render_scene_rays(
     code: Float[Tensor, " c"],
     sampling: Sampling | March,
     only_expert: int | None = None,
+    t_max: Float[Tensor, " r"] | None = None,
 ) -> BlendedRays:
     """Render rays (learning frame) through all experts.
 
     Each position's density is the routing-weighted mean of its experts' densities, its colour their
     density-weighted mean; compositing happens once per ray. With `only_expert`, space outside that
-    expert's region is empty.
+    expert's region is empty. What lies beyond a ray's own `t_max` is not seen.
     """
     setting = scene.setting
     samples = draw_samples(scene.guide(only_expert), setting, rays_o, rays_d, sampling, None)
+    samples = samples if t_max is None else samples.cut(rays_o, rays_d, t_max)
     codes = code.to(rays_d).expand(len(rays_d), -1)
     features = setting.backend.ray_features(rays_d, codes, setting.layout)
     answered = []

@@ -16,13 +16,13 @@ from PIL import Image
 from anerf.checkpoint.load import load_scene_model
 from anerf.geometry.cameras import Camera
 from anerf.render.picture import render_picture
-from serve_apps.api import create_api
 from serve_apps.service import RenderService
+from tests.serve_apps.endpoint import Endpoint
 
 
 @pytest.fixture
 def client(out_root: Path) -> TestClient:
-    return TestClient(create_api(RenderService(out_root)), raise_server_exceptions=False)
+    return Endpoint(out_root).client()
 
 
 def _body(down: list[list[float]], **changes: Any) -> dict[str, Any]:
@@ -74,8 +74,8 @@ def test_a_request_may_ask_for_another_sampler_than_the_checkpoints(
     ("layer", "file_format", "kind"),
     [
         (a, b, c)
-        for a in ("rgb", "depth", "opacity")
-        for b, c in (("png", "image/png"), ("jpeg", "image/jpeg"))
+        for a in ("rgb", "depth", "opacity", "expert", "normals")
+        for b, c in (("png", "image/png"), ("jpeg", "image/jpeg"), ("webp", "image/webp"))
     ],
 )
 def test_every_layer_as_a_picture(
@@ -181,7 +181,7 @@ def test_scenes_lists_what_can_be_rendered_and_what_cannot(client: TestClient, o
 
 def test_health_really_renders(client: TestClient, out_root: Path, tmp_path: Path) -> None:
     assert client.get("/healthz").json()["rendered"].startswith("demo, step 200, 8 x 8 pixels")
-    empty = TestClient(create_api(RenderService(tmp_path / "empty")))
+    empty = Endpoint(tmp_path / "empty").client()
     assert empty.get("/healthz").json() == {
         "status": "ok",
         "rendered": "nothing rendered: no usable checkpoint yet",
@@ -190,34 +190,31 @@ def test_health_really_renders(client: TestClient, out_root: Path, tmp_path: Pat
 
 def test_the_api_describes_itself(client: TestClient) -> None:
     api = client.get("/openapi.json").json()
-    assert set(api["paths"]) == {"/render", "/scenes", "/healthz"}
+    assert set(api["paths"]) == {
+        "/render", "/rays", "/pick", "/scenes", "/checkpoints", "/healthz", "/metrics",
+    }  # fmt: skip
     assert set(api["paths"]["/render"]["post"]["responses"]["200"]["content"]) == {
-        "image/png",
-        "image/jpeg",
-        "application/x-npy",
-    }
+        "image/png", "image/jpeg", "image/webp", "application/x-npy",
+    }  # fmt: skip
     assert "HTTPValidationError" not in json.dumps(api)
     assert client.get("/docs").status_code == 200
     assert client.get("/nowhere").json() == {"error": "Not Found"}
 
 
 def test_a_client_that_goes_away_stops_its_render(out_root: Path, down: list[list[float]]) -> None:
-    service = RenderService(out_root)
     stopped, started = threading.Event(), threading.Event()
-    render = service.render
 
-    def watched(body: Any, should_stop: Any) -> Any:
-        started.set()
-        while not should_stop():
-            pass
-        stopped.set()
-        return render(body, lambda: False)
-
-    service.render = watched  # type: ignore[method-assign]
+    class Watched(RenderService):
+        def tile(self, source: Any, request: Any, rows: Any, should_stop: Any) -> Any:
+            started.set()
+            while not should_stop():
+                pass
+            stopped.set()
+            return super().tile(source, request, rows, lambda: False)
 
     async def leave() -> None:
-        transport = httpx.ASGITransport(create_api(service))
-        async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+        transport = httpx.ASGITransport(Endpoint(out_root, Watched()).api)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             request = asyncio.create_task(client.post("/render", json=_body(down)))
             await asyncio.to_thread(started.wait, 5)
             request.cancel()

@@ -1,0 +1,78 @@
+"""Which weights a request shows: found once, so that all its parts show the same ones. Knows no torch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from anerf.checkpoint.manifest import FILE as MANIFEST_FILE
+from anerf.checkpoint.manifest import Manifest, read_manifest
+from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint
+from anerf.errors import AnerfError, CheckpointError, InputError
+from serve_apps.confine import inside
+
+T = TypeVar("T")
+
+
+class NotFoundError(InputError):
+    """The client named a checkpoint that does not exist."""
+
+
+class DamagedError(InputError):
+    """The client named a checkpoint that exists and cannot be used."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A step folder as it was when its manifest was written."""
+
+    folder: str
+    written_ns: int
+
+
+@dataclass(frozen=True)
+class JobCheckpoints:
+    """The complete checkpoints of a job; `newest` is the last one's manifest, or what is wrong with it."""
+
+    job: str
+    folder: str
+    steps: tuple[int, ...]
+    newest: Manifest | str
+
+
+def find_source(out_root: Path, named: str, prefix: str) -> Source:
+    """The step folder that a client means.
+
+    Raises:
+        OutsideError: it is outside `out_root`. NotFoundError: it does not exist.
+    """
+    place = inside(out_root, named)
+    folder = str(inside(out_root, or_as(NotFoundError, lambda: resolve_checkpoint(str(place), prefix))))
+    try:
+        return Source(folder, (Path(folder) / MANIFEST_FILE).stat().st_mtime_ns)
+    except FileNotFoundError as error:
+        raise NotFoundError(f"Checkpoint {named!r} is being replaced: ask again.") from error
+
+
+def all_checkpoints(out_root: Path) -> list[JobCheckpoints]:
+    """The jobs below `out_root` that have complete checkpoints, the newest first."""
+    found = []
+    for folder in out_root.glob("*/checkpoints"):
+        steps = complete_steps(str(folder))
+        if not steps:
+            continue
+        try:
+            newest: Manifest | str = read_manifest(resolve_checkpoint(str(folder), "last"))
+        except CheckpointError as error:
+            newest = str(error)
+        job = JobCheckpoints(folder.parent.name, str(folder), tuple(steps), newest)
+        found.append((folder.stat().st_mtime, job))
+    return [job for _, job in sorted(found, key=lambda f: (-f[0], f[1].job))]
+
+
+def or_as(kind: type[Exception], attempt: Callable[[], T]) -> T:
+    """What `attempt` returns; its own kinds of errors come as `kind`."""
+    try:
+        return attempt()
+    except AnerfError as error:
+        raise kind(str(error)) from error
