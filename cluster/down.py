@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from anerf.errors import StackError
+from cluster.endpoints import reachable
 from cluster.processes import listens, stop
 from cluster.stack import DEFAULT_OUT, LOCK_FILE, STACK_FILE, Stack, alone, joined, read_stack
 
@@ -60,7 +61,12 @@ def take_down(stack: Stack) -> int:
 def _still_listening(stack: Stack) -> list[str]:
     """Ports that do not close within a while: a process that has ended may still be closing its own."""
     deadline = time.monotonic() + _PORTS_CLOSE_S
-    while left := [f"{name} on {port}" for name, port in stack.ports.items() if listens(port)]:
+    hosts = {"HTTP": reachable(stack.http_host)}
+    while left := [
+        f"{name} on {port}"
+        for name, port in stack.ports.items()
+        if listens(port, hosts.get(name, "127.0.0.1"))
+    ]:
         if time.monotonic() > deadline:
             break
         time.sleep(0.1)

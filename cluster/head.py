@@ -10,6 +10,7 @@ from pathlib import Path
 from actors.names import PRELOADED
 from anerf.errors import StackError
 from cluster.processes import Process, free_port, listens, start, tail
+from serve_apps.front import CALLBACK, CALLBACK_VARIABLE
 
 _GCS_PORT = 6379
 _AGENT_PORT = 52_365
@@ -73,6 +74,7 @@ def start_head(
         "RAY_AUTH_TOKEN_PATH": str(token),
         # There is no other node that could take over: waiting for it would only delay the end.
         "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
+        CALLBACK_VARIABLE: CALLBACK,
         # `ray job submit -- anerf run ...` finds our commands.
         "PATH": f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}",
     }

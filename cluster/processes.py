@@ -107,7 +107,7 @@ def free_port(wanted: int, host: str = "127.0.0.1", tries: int = 50) -> int:
         StackError: none of the next `tries` ports is free.
     """
     for port in range(wanted, min(wanted + tries, 65_536)):
-        with socket.socket() as probe:
+        with socket.socket(_family(host)) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):
                 probe.bind((host, port))
@@ -117,9 +117,13 @@ def free_port(wanted: int, host: str = "127.0.0.1", tries: int = 50) -> int:
 
 def listens(port: int, host: str = "127.0.0.1") -> bool:
     """Whether somebody accepts connections there."""
-    with socket.socket() as probe:
+    with socket.socket(_family(host)) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((host, port)) == 0
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def tail(log: Path, lines: int = 3) -> str:

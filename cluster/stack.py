@@ -37,6 +37,8 @@ class Stack:
     """File with further settings of Kafka clients, such as passwords; what is in it stands nowhere else."""
     dashboard_port: int | None = None
     http_port: int | None = None
+    http_host: str = "127.0.0.1"
+    http_token_file: str | None = None
     broker_port: int | None = None
     token_path: str | None = None
     ray: Process | None = None

@@ -1,7 +1,6 @@
 """`anerf up`, `anerf status`: bring the whole stack up on this machine, and look at it."""
 
 import json
-import logging
 import os
 import shutil
 import time
@@ -17,6 +16,7 @@ from actors.limits import QUEUE_LIMIT, Limits
 from actors.names import JOB_TOPIC
 from anerf.errors import AnerfError, StackError
 from cluster.down import take_down
+from cluster.endpoints import Endpoints, deploy, reachable
 from cluster.kafka_config import SERVERS, check_broker, read_kafka_settings
 from cluster.processes import listens
 from cluster.show import AsJson
@@ -36,6 +36,10 @@ def up(
     address: str | None = None,
     num_cpus: int | None = None,
     http_port: int = 8000,
+    host: str = "127.0.0.1",
+    token_file: Path | None = None,
+    allow_origin: tuple[str, ...] = (),
+    renderers: int = 1,
     dashboard_port: int = 8265,
     serve: bool = True,
     kafka_config: Path | None = None,
@@ -51,7 +55,13 @@ def up(
         bootstrap_servers: A Kafka that is there already, instead of the embedded broker.
         address: A Ray cluster that is there already (host:port), instead of a new one.
         num_cpus: CPUs that the new Ray may give out; all by default.
-        http_port: Port of the render endpoint, or the next free one.
+        http_port: Port of the endpoints (pictures, jobs), or the next free one.
+        host: Address that they listen on, such as 0.0.0.0 for all. Elsewhere than on loopback, callers must
+            show a token.
+        token_file: File with the token (`Authorization: Bearer TOKEN`), also for loopback. Where one is
+            needed and none given, it is made in <out>/.http-token, and kept for the next time.
+        allow_origin: Web pages (scheme://host:port) whose scripts may call the endpoints.
+        renderers: At most so many processes render; with several, idle ones end.
         dashboard_port: Port of the Ray dashboard, or the next free one.
         serve: Whether to deploy the render endpoint.
         kafka_config: File with librdkafka's properties, `key=value` a line: TLS, SASL. It goes before
@@ -77,7 +87,8 @@ def up(
             kafka_config=None if kafka_config is None else str(kafka_config.absolute()),
         )
         limits = Limits(queue_limit, keep_days, 0 if address is not None else _warm(warm))
-        _up(console, stack, kafka, address, num_cpus, http_port, dashboard_port, serve, limits, durable)
+        endpoints = Endpoints(http_port, host, token_file, allow_origin, renderers) if serve else None
+        _up(console, stack, kafka, address, num_cpus, dashboard_port, endpoints, limits, durable)
 
 
 def _up(
@@ -86,9 +97,8 @@ def _up(
     kafka: Mapping[str, str],
     address: str | None,
     num_cpus: int | None,
-    http_port: int,
     dashboard_port: int,
-    serve: bool,
+    endpoints: Endpoints | None,
     limits: Limits,
     durable: bool,
 ) -> None:
@@ -117,9 +127,9 @@ def _up(
             with joined(stack.ray_address, stack.environment()):
                 progress.update("Starting the Mediator and the ingestor")
                 _start_actors(stack, {**kafka, SERVERS: str(stack.bootstrap_servers)}, limits)
-                if serve:
-                    progress.update("Deploying the render endpoint")
-                    stack = _deploy(stack, http_port)
+                if endpoints is not None:
+                    progress.update("Deploying the endpoints")
+                    stack = deploy(stack, endpoints)
     except (AnerfError, KeyboardInterrupt):
         # Half a stack serves nobody; its logs stay.
         shutil.copytree(stack.run_dir, out / FAILED_LOGS, dirs_exist_ok=True, ignore=_only_logs)
@@ -225,30 +235,6 @@ def _start_actors(stack: Stack, kafka: Mapping[str, str], limits: Limits) -> Non
         ) from error
 
 
-def _deploy(stack: Stack, port: int) -> Stack:
-    from ray import serve
-    from ray.exceptions import RayError
-
-    from cluster.processes import free_port
-    from serve_apps.jobs import ROUTE, build_jobs_app
-    from serve_apps.render import build_app
-
-    port = free_port(port)
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    try:
-        serve.start(http_options={"host": "127.0.0.1", "port": port})
-        serve.run(build_jobs_app(), name="jobs", route_prefix=ROUTE)
-        serve.run(build_app(stack.out), name="render", route_prefix="/")
-    except (RuntimeError, TimeoutError, RayError) as error:
-        raise StackError(
-            f"the render endpoint cannot be deployed ({str(error).strip().splitlines()[0]}): "
-            "`anerf up --no-serve` leaves it out"
-        ) from error
-    stack = replace(stack, http_port=port)
-    stack.save()
-    return stack
-
-
 def _show(stack: Stack, console: Console) -> None:
     rows = [("Jobs", stack.out, True), ("Ray", str(stack.ray_address), not stack.ray or stack.ray.is_alive())]
     if stack.dashboard_port is not None:
@@ -256,8 +242,9 @@ def _show(stack: Stack, console: Console) -> None:
         rows.append(_web("Ray dashboard", stack.dashboard_port, token))
     rows.append(("Kafka", str(stack.bootstrap_servers), not stack.broker or stack.broker.is_alive()))
     if stack.http_port is not None:
-        rows.append(_web("Render endpoint", stack.http_port, "/docs"))
-        rows.append(_web("Jobs over HTTP", stack.http_port, "/jobs/docs"))
+        asks = "" if stack.http_token_file is None else f"  (asks for the token in {stack.http_token_file})"
+        rows.append(_web("Render endpoint", stack.http_port, f"/docs{asks}", stack.http_host))
+        rows.append(_web("Jobs over HTTP", stack.http_port, "/jobs/docs", stack.http_host))
     for name, where, is_up in rows:
         line = Text("up    ", style="green") if is_up else Text("down  ", style="red")
         console.print(line.append(f"{name:<17}{where}", style="default"), soft_wrap=True)
@@ -267,8 +254,8 @@ def _show(stack: Stack, console: Console) -> None:
     )
 
 
-def _web(name: str, port: int, rest: str) -> tuple[str, str, bool]:
-    return name, f"http://127.0.0.1:{port}{rest}", listens(port)
+def _web(name: str, port: int, rest: str, host: str = "127.0.0.1") -> tuple[str, str, bool]:
+    return name, f"http://{host}:{port}{rest}", listens(port, reachable(host))
 
 
 def _only_logs(_folder: str, names: list[str]) -> list[str]:

@@ -16,10 +16,10 @@ from pydantic import BaseModel
 from anerf.errors import AnerfError, InputError, JobCancelled
 from anerf.render.view import SeenRays
 from serve_apps.admission import TooBusyError
-from serve_apps.answers import BodyLimit, Problem, answer_errors, problem
+from serve_apps.answers import Problem, answer_errors, problem
 from serve_apps.catalog import CheckpointEntry, SceneEntry, checkpoint_entries, scene_entry
 from serve_apps.confine import OutsideError
-from serve_apps.door import DoorKeeper
+from serve_apps.door import guard
 from serve_apps.frames import Frames, LateError
 from serve_apps.parts import Shown
 from serve_apps.requests import PickRequest, RaysQuery, RenderRequest, problem_text
@@ -151,17 +151,8 @@ def create_api(
     api = FastAPI(title="anerf", version="1", summary="Pictures of learned scenes, from any pose")
     answer_errors(api, _STATUSES)
     api.add_exception_handler(RequestValidationError, _answer_invalid)
-    # The last one added is the first to see a request.
-    api.add_middleware(BodyLimit, max_bytes=MAX_BODY_BYTES, larger={"/rays": MAX_RAYS_BYTES})
-    api.add_middleware(DoorKeeper, token=token, origins=origins)
+    guard(api, token, origins, MAX_BODY_BYTES, {"/rays": MAX_RAYS_BYTES}, tuple(_PICTURES[200]["headers"]))
     api.add_middleware(Meter, metrics=metrics)
-    if origins:
-        from fastapi.middleware.cors import CORSMiddleware
-
-        api.add_middleware(
-            CORSMiddleware, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=["*"],
-            expose_headers=["Retry-After", *_PICTURES[200]["headers"]],
-        )  # fmt: skip
 
     @api.post("/render", response_class=Response, responses={**_PICTURES, **_problems(*_WORK)})
     async def render(body: RenderRequest) -> Response:

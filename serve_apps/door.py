@@ -4,15 +4,18 @@ import hmac
 import ipaddress
 import os
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fastapi import FastAPI
 from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from anerf.errors import InputError
-from serve_apps.answers import problem
+from serve_apps.answers import BodyLimit, problem
 
 _SHORTEST_TOKEN = 16
 _LOCAL_NAMES = ("localhost", "localhost.")
@@ -49,6 +52,33 @@ class Door:
                 "and digits on one line, such as `openssl rand -hex 32` prints"
             )
         return token
+
+
+def guard(
+    api: FastAPI,
+    token: str | None,
+    origins: tuple[str, ...],
+    max_body_bytes: int,
+    larger: Mapping[str, int] | None = None,
+    told_headers: tuple[str, ...] = (),
+) -> None:
+    """Put an API behind the door: who may come in, how large a body may be, which pages may read answers.
+
+    Args:
+        larger: Limits of paths that take more than `max_body_bytes`.
+        told_headers: Of answers, that pages of `origins` may read.
+    """
+    # The last one added is the first to see a request.
+    api.add_middleware(BodyLimit, max_bytes=max_body_bytes, larger=larger)
+    api.add_middleware(DoorKeeper, token=token, origins=origins)
+    if origins:
+        api.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Last-Event-ID"],
+            expose_headers=["Retry-After", *told_headers],
+        )
 
 
 class DoorKeeper:

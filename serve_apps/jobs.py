@@ -13,6 +13,7 @@ from actors.names import MEDIATOR, NAMESPACE
 from anerf.errors import AnerfError
 from anerf.jobs.events import Event
 from anerf.jobs.table import JobSummary, SubmitResult
+from serve_apps.door import Door
 from serve_apps.jobs_api import MediatorAway, create_jobs_api
 
 if TYPE_CHECKING:
@@ -87,11 +88,20 @@ class MediatorJobs:
 class JobsDeployment:
     """One replica."""
 
+    def __init__(self, door: Door) -> None:
+        self._door, self._token = door, door.token()
+
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """Called by Serve once the replica stands."""
-        return create_jobs_api(MediatorJobs())
+        return create_jobs_api(MediatorJobs(), self._token, self._door.origins)
 
 
-def build_jobs_app() -> serve.Application:
-    """The API of the Mediator in this cluster."""
-    return JobsDeployment.bind()
+def build_jobs_app(door: Door | None = None) -> serve.Application:
+    """The API of the Mediator in this cluster.
+
+    Raises:
+        InputError: the door's token file holds none.
+    """
+    door = door or Door()
+    door.token()
+    return JobsDeployment.bind(door)

@@ -19,7 +19,8 @@ from anerf.jobs.message import MAX_MESSAGE_BYTES
 from anerf.jobs.states import JobState
 from anerf.jobs.table import JobSummary, SubmitResult
 from anerf.jobs.topics import MESSAGE_VERSION
-from serve_apps.answers import BodyLimit, Problem, answer_errors, problem
+from serve_apps.answers import Problem, answer_errors, problem
+from serve_apps.door import guard
 
 POLL_S = 0.3
 HEARTBEAT_S = 15.0
@@ -78,8 +79,8 @@ class Jobs(Protocol):
         ...
 
 
-def create_jobs_api(jobs: Jobs) -> FastAPI:
-    """The API in front of `jobs`."""
+def create_jobs_api(jobs: Jobs, token: str | None = None, origins: tuple[str, ...] = ()) -> FastAPI:
+    """The API in front of `jobs`; who may use it is told by `token` and `origins`, see `door`."""
     api = FastAPI(
         title="anerf jobs",
         version=str(MESSAGE_VERSION),
@@ -87,7 +88,7 @@ def create_jobs_api(jobs: Jobs) -> FastAPI:
         description="A job takes effect once: sent again with the same `job_id` and the same settings it "
         "answers with its state, with other settings it is refused.",
     )
-    api.add_middleware(BodyLimit, max_bytes=MAX_MESSAGE_BYTES)
+    guard(api, token, origins, max_body_bytes=MAX_MESSAGE_BYTES)
     answer_errors(api, _STATUSES)
     api.add_exception_handler(RequestValidationError, _answer_invalid)
     body = {

@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_camel
 from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 from ray.serve.schema import ServeDeploySchema
 
+from anerf.errors import InputError
 from cluster.cli import COMMANDS
 
 FOLDER = Path(__file__).parents[2] / "cluster" / "kubernetes"
@@ -71,8 +72,13 @@ class EmptyDir(Known):
     size_limit: Quantity
 
 
+class Secret(Known):
+    secret_name: Dns
+
+
 class Volume(Known):
     name: Dns
+    secret: Secret | None = None
     persistent_volume_claim: Claim | None = None
     empty_dir: EmptyDir | None = None
 
@@ -322,16 +328,26 @@ def test_the_actors_go_to_the_long_lived_cluster():
     assert ("gcs", 6379) in [(port.name, port.container_port) for port in head.ports]
 
 
-def test_serve_takes_its_config_and_finds_the_endpoint():
+def test_serve_takes_its_config_and_finds_the_endpoint(tmp_path):
     spec = parsed("render.yaml").spec
     config = ServeDeploySchema.model_validate(yaml.safe_load(spec.serve_config_v2))
     (app,) = config.applications
     module, _, attribute = str(app.import_path).partition(":")
     builder = getattr(importlib.import_module(module), attribute)
-    built = call_user_app_builder_with_args_if_necessary(builder, app.args)
+    token = tmp_path / "token"
+    token.write_text("0" * 64)
+    built = call_user_app_builder_with_args_if_necessary(builder, {**app.args, "token_file": str(token)})
     deployment = built._bound_deployment
-    assert [d.name for d in app.deployments] == [deployment.name]
-    assert deployment.init_args == (app.args["out"],)
+    renderers, out, door, limit = deployment.init_args
+    assert [d.name for d in app.deployments] == [renderers._bound_deployment.name]
+    scaling = renderers._bound_deployment._deployment_config.autoscaling_config
+    assert (scaling.min_replicas, scaling.max_replicas) == (1, 8)
+    assert (out, door.token_file, limit) == (app.args["out"], str(token), app.args["limit"])
+    container = spec.ray_cluster_config.worker_group_specs[0].template.spec.containers[0]
+    folder = str(Path(app.args["token_file"]).parent)
+    assert folder in [mount.mount_path for mount in container.volume_mounts]
+    with pytest.raises(InputError, match="cannot be read"):
+        call_user_app_builder_with_args_if_necessary(builder, {**app.args, "token_file": "/nowhere"})
     with pytest.raises(ValidationError):
         call_user_app_builder_with_args_if_necessary(builder, {**app.args, "outt": "x"})
     (workers,) = spec.ray_cluster_config.worker_group_specs

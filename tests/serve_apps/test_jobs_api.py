@@ -14,6 +14,7 @@ from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
 from anerf.jobs.table import JobTable, SubmitResult
 from serve_apps.jobs_api import MediatorAway, create_jobs_api
+from tests.serve_apps.endpoint import HERE
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -60,7 +61,7 @@ def jobs(tmp_path):
 
 @pytest.fixture
 def client(jobs):
-    return TestClient(create_jobs_api(jobs), raise_server_exceptions=False)
+    return TestClient(create_jobs_api(jobs), HERE, raise_server_exceptions=False)
 
 
 def send(client, job_id="a", **fields):
