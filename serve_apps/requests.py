@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 MAX_SIDE_PX = 2048
 MAX_PIXELS = 2_000_000
@@ -168,12 +168,18 @@ class PickRequest(View):
         return self
 
 
+def _number(text: object) -> object:
+    return int(text) if isinstance(text, str) and text.isdecimal() and len(text) == 1 else text
+
+
 class RaysQuery(_Body):
     """How the rays of a body are rendered; see `View` for fields of the same names."""
 
+    model_config = ConfigDict(strict=False)
+
     checkpoint: CheckpointName
     prefix: Prefix = "best"
-    columns: Literal[6, 8] = 6
+    columns: Annotated[Literal[6, 8], BeforeValidator(_number)] = 6
     """6: origin and direction. 8: these, `near_m` and `far_m`."""
     quality: Quality = "normal"
     samples: Annotated[int, Field(ge=1, le=MAX_SAMPLES)] | None = None

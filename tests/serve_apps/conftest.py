@@ -29,17 +29,25 @@ SPEC = FieldSpec(
     sample_floor=0.3,
 )
 BOX = ((-20.0, -20.0, 0.0), (20.0, 20.0, 15.0))
+WHOLE = PartitionStamp("g11", ((0.0, 0.0, 7.0),), 2, 1.1, (BOX,))
+# With a margin of 1.1 a region reaches at most 2 m over the middle here.
+HALVES = PartitionStamp(
+    "g21", ((-10.0, 0.0, 7.0), (10.0, 0.0, 7.0)), 2, 1.1,
+    (((-20.0, -20.0, 0.0), (2.0, 20.0, 15.0)), ((-2.0, -20.0, 0.0), (20.0, 20.0, 15.0))),
+)  # fmt: skip
 
 
-def save_tiny_checkpoint(job: Path, step: int, seed: int = 0) -> Path:
-    """Write a complete checkpoint with one expert into `job`; returns its step folder."""
+def save_tiny_checkpoint(job: Path, step: int, seed: int = 0, partition: PartitionStamp = WHOLE) -> Path:
+    """Write a complete checkpoint with fields of chance into `job`; returns its step folder."""
     folder = step_folder(str(job / "checkpoints"), step)
     layout = SPEC.layout()
-    params = init_field(layout, torch.Generator().manual_seed(seed))
-    # A table that is not flat, so that pictures show something.
-    tensors = {name: tensor * 1e4 if name == "grid" else tensor for name, tensor in params.items()}
-    tensors["density"] = torch.full((4, 8, 8), 5.0)
-    record = write_shard(expert_file(folder, 0), tensors, {})
+    records = {}
+    for expert in range(len(partition.centroids)):
+        params = init_field(layout, torch.Generator().manual_seed(seed + 100 * expert))
+        # A table that is not flat, so that pictures show something.
+        tensors = {name: tensor * 1e4 if name == "grid" else tensor for name, tensor in params.items()}
+        tensors["density"] = torch.full((4, 8, 8), 5.0)
+        records[expert] = write_shard(expert_file(folder, expert), tensors, {})
     write_manifest(
         folder,
         Manifest(
@@ -49,11 +57,11 @@ def save_tiny_checkpoint(job: Path, step: int, seed: int = 0) -> Path:
             scene=SceneStamp(
                 "block", "/s", (50.0, 7.0, 100.0), "EPSG:32632", (0.0,) * 3, 20.0, BOX, (0.0, 15.0)
             ),
-            partition=PartitionStamp("g11", ((0.0, 0.0, 7.0),), 2, 1.1, (BOX,)),
+            partition=partition,
             field=SPEC.to_json(),
             grid_resolutions=tuple(level.resolution for level in layout.grid.levels),
             grid_scales=tuple(level.scale for level in layout.grid.levels),
-            shards={0: record},
+            shards=records,
             shared=None,
             flights=("before", "nach"),
             seed=seed,
@@ -69,6 +77,13 @@ def out_root(tmp_path: Path) -> Path:
     """An output folder with the job `demo` at steps 100 and 200."""
     save_tiny_checkpoint(tmp_path / "logs" / "demo", 100)
     save_tiny_checkpoint(tmp_path / "logs" / "demo", 200, seed=1)
+    return tmp_path / "logs"
+
+
+@pytest.fixture
+def halves(tmp_path: Path) -> Path:
+    """An output folder with the job `two` of two experts, west and east."""
+    save_tiny_checkpoint(tmp_path / "logs" / "two", 100, partition=HALVES)
     return tmp_path / "logs"
 
 
