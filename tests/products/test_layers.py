@@ -34,7 +34,9 @@ def test_npy_holds_the_numbers(layer: str) -> None:
 
 
 @pytest.mark.parametrize("layer", ["rgb", "depth", "opacity", "expert", "normals"])
-@pytest.mark.parametrize(("form", "kind", "far"), [("png", "PNG", 0), ("jpeg", "JPEG", 255), ("webp", "WEBP", 255)])
+@pytest.mark.parametrize(
+    ("form", "kind", "far"), [("png", "PNG", 0), ("jpeg", "JPEG", 255), ("webp", "WEBP", 255)]
+)
 def test_pictures_are_what_is_looked_at(layer: str, form: str, kind: str, far: int) -> None:
     seen = values_of(layer)
     file = encode_layer(seen, form)

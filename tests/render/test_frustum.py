@@ -21,12 +21,16 @@ def box_at(x: float, y: float, z: float, half: float = 5.0) -> Aabb:
 def test_a_view_straight_down_by_hand() -> None:
     # Seen from 100 m with 60 degrees: 57.7 m up and down, 77.0 m to the sides on the ground.
     boxes = [
-        box_at(0, 0, 0), box_at(0, 61, 0), box_at(0, 70, 0), box_at(80, 0, 0), box_at(90, 0, 0), box_at(0, 0, 110),
+        box_at(0, 0, 0), box_at(0, 61, 0), box_at(0, 70, 0), box_at(80, 0, 0), box_at(90, 0, 0),
+        box_at(0, 0, 110),
     ]  # fmt: skip
     assert in_view(CAMERA, DOWN, boxes).tolist() == [True, True, False, True, False, False]
     assert in_view(CAMERA, DOWN, boxes, far_m=90).tolist() == [False] * 6
     assert in_view(CAMERA, DOWN, boxes[:1], near_m=120).tolist() == [False]
-    assert in_view(CAMERA, DOWN, [box_at(0, 50, 0), box_at(0, -50, 0)], rows=(0, 20)).tolist() == [True, False]
+    assert in_view(CAMERA, DOWN, [box_at(0, 50, 0), box_at(0, -50, 0)], rows=(0, 20)).tolist() == [
+        True,
+        False,
+    ]
 
 
 def test_a_camera_inside_a_box_sees_it() -> None:
@@ -65,12 +69,13 @@ def test_a_box_that_a_pixel_looks_into_is_kept(eye, target, middle, half, pixel,
     box = box_at(*np.clip(middle, point - half, point + half), half + 1e-6)
     row = int(pixel[1])
     for rows in (None, (row, row + 1)):
-        assert in_view(CAMERA, pose, [box], rows=rows, near_m=distance_m - 0.5, far_m=distance_m + 0.5).all()
+        near_m, far_m = distance_m - 0.5, distance_m + 0.5
+        assert in_view(CAMERA, pose, [box], rows=rows, near_m=near_m, far_m=far_m).all()
     assert meeting_rays(pose[None, :, 3], direction[None], [box]).all()
 
 
 def test_most_of_many_experts_are_left_out() -> None:
-    """A thousand regions of 100 m, seen straight down from 120 m: as few as the ground in the picture holds."""
+    """Of a thousand regions of 100 m, seen straight down from 120 m: as few as the picture holds."""
     boxes = [box_at(100 * (i % 32), 100 * (i // 32), 0, 51) for i in range(1000)]
     kept = in_view(CAMERA, look_at((1600, 1600, 120), (1600, 1600, 0)), boxes, far_m=500)
     assert 1 <= kept.sum() <= 9

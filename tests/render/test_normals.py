@@ -9,7 +9,7 @@ H, W = 12, 16
 
 
 def looking_down(height_of) -> tuple[np.ndarray, np.ndarray]:
-    """Points and directions of parallel rays straight down on z = height_of(x, y), a metre apart, north up."""
+    """Points and directions of parallel rays straight down on z = height_of(x, y), a metre apart."""
     y, x = np.mgrid[0:H, 0:W].astype(float)
     y = H - 1 - y
     points = np.stack([x, y, height_of(x, y)], axis=-1)

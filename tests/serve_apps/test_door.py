@@ -18,7 +18,9 @@ TOKEN = "0123456789abcdef" * 2
 PAGE = "https://map.example.org"
 
 
-def client(token: str | None = None, origins: tuple[str, ...] = (), url: str = "http://127.0.0.1") -> TestClient:
+def client(
+    token: str | None = None, origins: tuple[str, ...] = (), url: str = "http://127.0.0.1"
+) -> TestClient:
     api = FastAPI()
     guard(api, token, origins, max_body_bytes=100, larger={"/large": 200}, told_headers=("X-Told",))
 
@@ -31,12 +33,16 @@ def client(token: str | None = None, origins: tuple[str, ...] = (), url: str = "
     return TestClient(api, url)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1", "http://localhost:8000", "http://127.8.8.8", "http://[::1]:80"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1", "http://localhost:8000", "http://127.8.8.8", "http://[::1]:80"]
+)
 def test_without_a_token_this_machine_is_answered(url: str) -> None:
     assert client(url=url).get("/small").status_code == 200
 
 
-@pytest.mark.parametrize("url", ["http://192.0.2.7", "http://10.0.0.1:8000", "http://[2001:db8::1]", "http://there"])
+@pytest.mark.parametrize(
+    "url", ["http://192.0.2.7", "http://10.0.0.1:8000", "http://[2001:db8::1]", "http://there"]
+)
 def test_without_a_token_nothing_is_answered_elsewhere(url: str) -> None:
     for path in ("/small", "/docs", "/openapi.json", "/nowhere"):
         answer = client(url=url).get(path)
@@ -55,7 +61,9 @@ def test_a_name_that_was_made_to_mean_this_machine_is_not_answered() -> None:
 def test_pages_of_others_cannot_call_this_machine(origin: str | None, status: int) -> None:
     headers = {} if origin is None else {"origin": origin}
     # A text body is what a page may send anywhere without asking.
-    answer = client(origins=(PAGE,)).post("/small", content=b"{}", headers={**headers, "content-type": "text/plain"})
+    answer = client(origins=(PAGE,)).post(
+        "/small", content=b"{}", headers={**headers, "content-type": "text/plain"}
+    )
     assert answer.status_code == status
 
 
@@ -64,7 +72,8 @@ def test_pages_of_others_cannot_call_this_machine(origin: str | None, status: in
     ("shown", "status"),
     [
         (None, 401), ("", 401), ("Bearer", 401), (f"Bearer {TOKEN}x", 401), (f"Bearer {TOKEN[:-1]}", 401),
-        (f"Basic {TOKEN}", 401), (TOKEN, 401), ("Bearer \xe4\xf6", 401), (f"Bearer {TOKEN}", 200), (f"bearer {TOKEN}", 200),
+        (f"Basic {TOKEN}", 401), (TOKEN, 401), ("Bearer \xe4\xf6", 401), (f"Bearer {TOKEN}", 200),
+        (f"bearer {TOKEN}", 200),
     ],
 )  # fmt: skip
 def test_with_a_token_it_must_be_shown(url: str, shown: str | None, status: int) -> None:
@@ -90,7 +99,11 @@ def test_the_token_is_in_no_log_and_no_answer(caplog: pytest.LogCaptureFixture, 
 
 def test_pages_that_are_allowed_can_read_answers() -> None:
     door = client(TOKEN, (PAGE,), "http://192.0.2.7")
-    asked = {"origin": PAGE, "access-control-request-method": "POST", "access-control-request-headers": "authorization"}
+    asked = {
+        "origin": PAGE,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization",
+    }
     preflight = door.options("/small", headers=asked)
     assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (200, PAGE)
     refused = door.options("/small", headers={**asked, "origin": "https://evil.example.org"})
@@ -130,7 +143,9 @@ def test_what_is_no_token_is_refused(tmp_path: Path, content: Any) -> None:
 
 def test_loopback() -> None:
     assert [is_loopback(host) for host in ("127.0.0.1", "::1", "localhost", "[::1]")] == [True] * 4
-    assert [is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "localhost.evil.org", "")] == [False] * 5
+    assert [is_loopback(host) for host in ("0.0.0.0", "::", "10.0.0.1", "localhost.evil.org", "")] == [
+        False
+    ] * 5
 
 
 async def _silent(scope: Any, receive: Any, send: Any) -> None:

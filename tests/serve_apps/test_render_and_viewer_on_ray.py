@@ -1,7 +1,11 @@
 """The endpoint on a real Ray Serve, and the viewer's actor on a real Ray. Run these on loopback."""
 
+import contextlib
 import io
+import logging
 import os
+import re
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -11,19 +15,23 @@ from typing import Any, cast
 
 import httpx
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from anerf.errors import CheckpointError, JobCancelled
 from anerf.jobs.folder import accept_job
 from anerf.jobs.spec import parse_job
+from serve_apps.front import CALLBACK, CALLBACK_VARIABLE
 
 pytestmark = pytest.mark.integration
+LOAD_S = float(os.environ.get("LOAD_SECONDS", "15"))
 
 
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(["", os.environ.get("PYTHONPATH", "")]).strip(os.pathsep))
+        patch.setenv(CALLBACK_VARIABLE, CALLBACK)
         import ray
 
         ray.init(
@@ -92,18 +100,74 @@ def test_render_endpoint_on_serve(ray_here: Any, out_root: Path, down: list[list
                 seconds.append(time.perf_counter() - start)
             assert sorted(seconds)[5] < 2
             assert _pictures_told(ray_here, enough=11) == 11, "those that were refused do not count"
-            # More than the queues hold: what is too much is refused, nothing breaks.
-            large = {**body, "width": 160, "height": 120, "samples": 16}
-            with ThreadPoolExecutor(32) as many:
-                codes = [
-                    answer.status_code
-                    for answer in many.map(lambda _: client.post("/render", json=large), range(32))
-                ]
-            assert 200 in codes
-            assert set(codes) <= {200, 503}
+            _rays_and_places(client, down)
+            _stands_a_crowd(client, {**body, "width": 320, "height": 240, "samples": 32})
             assert client.get("/healthz").json()["status"] == "ok"
     finally:
         serve.shutdown()
+
+
+def _rays_and_places(client: httpx.Client, down: list[list[float]]) -> None:
+    ray = np.float32([0, 0, 60, 0, 0, -1])
+    rays = np.tile(ray, (70_000, 1)).tobytes()
+    answer = client.post("/rays", params={"checkpoint": "demo", "prefix": "last", "samples": 4}, content=rays)
+    with pa.ipc.open_stream(answer.content) as stream:
+        assert [len(batch) for batch in stream] == [65_536, 70_000 - 65_536]
+    view = {"checkpoint": "demo", "prefix": "last", "c2w": down, "width": 64, "height": 48}
+    (place,) = client.post("/pick", json={**view, "pixels": [[32, 24]]}).json()["places"]
+    assert abs(place["latitude_deg"] - 50) < 1e-4
+    assert 'anerf_http_requests_total{route="/pick",status="200"} 1.0' in client.get("/metrics").text
+    assert client.post("/rays", content=bytes(100 << 20)).status_code in (413, 422)
+    assert client.get("/scenes", headers={"host": "evil.example.org"}).status_code == 403
+
+
+def _stands_a_crowd(client: httpx.Client, body: dict[str, Any]) -> None:
+    """Sixteen clients; a renderer is killed meanwhile: who asks for too much comes again, and so does it."""
+    renderer, endpoint = _process("ServeReplica:render:renderer"), _process("ServeReplica:render:render")
+    start = time.monotonic()
+    answered: list[tuple[float, int]] = []
+
+    def ask() -> None:
+        while time.monotonic() - start < LOAD_S:
+            answer = client.post("/render", json=body)
+            answered.append((time.monotonic() - start, answer.status_code))
+            if answer.status_code in (429, 503):
+                assert int(answer.headers["retry-after"]) >= 1
+                # A patient client would wait as long; this one tries the endpoint's patience.
+                time.sleep(0.2)
+
+    with ThreadPoolExecutor(17) as crowd:
+        asking = [crowd.submit(ask) for _ in range(16)]
+        time.sleep(LOAD_S / 3)
+        before = _memory_mb(renderer) + _memory_mb(endpoint)
+        os.kill(renderer, signal.SIGKILL)
+        for one in asking:
+            one.result()
+    statuses = {status for _, status in answered}
+    assert {200, 429} <= statuses <= {200, 429, 503}
+    refused = [at for at, status in answered if status == 503]
+    assert not refused or refused[-1] - refused[0] < 5
+    last_picture = max(at for at, status in answered if status == 200)
+    assert last_picture > LOAD_S - 3, "the renderer came back"
+    assert _process("ServeReplica:render:renderer") != renderer
+    after = _memory_mb(_process("ServeReplica:render:renderer")) + _memory_mb(endpoint)
+    assert after < before + 300
+    counts = {status: sum(1 for _, s in answered if s == status) for status in sorted(statuses)}
+    logging.getLogger(__name__).info("answers %s, memory %d to %d MB", counts, before, after)
+
+
+def _process(title: str) -> int:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_text().replace("\0", " ").split()
+            if words and (words[0] == f"ray::{title}" or words[0].startswith(f"ray::{title}:")):
+                return int(folder.name)
+    raise AssertionError(f"no process {title}")
+
+
+def _memory_mb(pid: int) -> float:
+    (line,) = re.findall(r"^VmRSS:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return int(line) / 1024
 
 
 def _view_job(out: Path, **changes: Any) -> Path:

@@ -90,7 +90,12 @@ def test_large_values_push_out_what_was_used_longest_ago() -> None:
     cache: LruCache[str, bytes] = LruCache(10, len)
     for key, size in (("a", 4), ("b", 4), ("a", 4), ("c", 5)):
         cache.get(key, lambda size=size: bytes(size))
-    assert (cache.keys(), cache.state.size, cache.state.n_loaded, cache.state.n_asked) == (["a", "c"], 9, 3, 4)
+    assert (cache.keys(), cache.state.size, cache.state.n_loaded, cache.state.n_asked) == (
+        ["a", "c"],
+        9,
+        3,
+        4,
+    )
     # One that has no room even alone is given, and is all that stays.
     assert len(cache.get("huge", lambda: bytes(99))) == 99
     assert cache.keys() == ["huge"]

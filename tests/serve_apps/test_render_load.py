@@ -173,8 +173,7 @@ def test_the_endpoint_keeps_to_its_own_description(out_root: Path) -> None:
          "response_headers_conformance", "response_schema_conformance"]
     )  # fmt: skip
     seen: dict[str, int] = {}
-    for operation in schema.get_all_operations():
-        operation = operation.ok()
+    for operation in (found.ok() for found in schema.get_all_operations()):
 
         @settings(
             max_examples=30, deadline=None, derandomize=True, database=None,

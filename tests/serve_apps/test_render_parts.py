@@ -43,7 +43,9 @@ def numbers(endpoint: Endpoint, **changes: Any) -> np.ndarray:
 
 def rays_of(pose: np.ndarray) -> np.ndarray:
     xy = pixel_centers(CAMERA).numpy()
-    d = np.stack([(xy[:, 0] - CAMERA.cx) / CAMERA.fx, -(xy[:, 1] - CAMERA.cy) / CAMERA.fy, -np.ones(len(xy))], 1)
+    d = np.stack(
+        [(xy[:, 0] - CAMERA.cx) / CAMERA.fx, -(xy[:, 1] - CAMERA.cy) / CAMERA.fy, -np.ones(len(xy))], 1
+    )
     d = (d / np.linalg.norm(d, axis=1, keepdims=True)) @ pose[:, :3].T
     return np.concatenate([np.broadcast_to(pose[:, 3], d.shape), d], axis=1).astype("<f4")
 
@@ -52,8 +54,12 @@ def rays_of(pose: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("layer", ["rgb", "depth", "opacity", "expert"])
 def test_tiles_are_the_frame(halves: Path, truth: Picture, layer: str, tile_pixels: int) -> None:
     seen = numbers(Endpoint(halves, tile_pixels=tile_pixels), layer=layer)
-    expected = {"rgb": truth.rgb, "depth": truth.depth_m, "opacity": truth.opacity, "expert": truth.expert}[layer]
-    assert np.abs(seen - expected).max() <= {"rgb": LEVEL, "depth": 1e-3, "opacity": LEVEL, "expert": 0}[layer]
+    expected = {"rgb": truth.rgb, "depth": truth.depth_m, "opacity": truth.opacity, "expert": truth.expert}[
+        layer
+    ]
+    assert (
+        np.abs(seen - expected).max() <= {"rgb": LEVEL, "depth": 1e-3, "opacity": LEVEL, "expert": 0}[layer]
+    )
     assert seen.std() > 1e-3
 
 
