@@ -15,7 +15,7 @@ from actors.checkpointing import Checkpoints
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
 from actors.interlude import Interlude
-from actors.offers import Weights
+from actors.offers import Weights, whole
 from actors.patience import PatientDiary
 from actors.posing import Corrections, refined_views
 from actors.steering import Change
@@ -240,7 +240,7 @@ class AdaptRun:
         return next(ahead, None)
 
     def _weights(self, start: Start, pool: ExpertPool) -> Weights | None:
-        snapshots = pool.stamped_snapshots()
+        snapshots = whole(pool.stamped_snapshots())
         if snapshots is None:
             return None
         shared = {**start.shared, **pool.exposures()}
@@ -255,23 +255,21 @@ class AdaptRun:
             last = Goal(change.of_steps, math.inf, change.of_steps, math.inf)
             before = [replace(g, of_steps=last.steps) for g in self._goals if g.steps < last.steps]
             self._goals = [*before, last]
-            pool.call("plan", last.steps)
-        self._set_rates(pool)
+        self._apply(pool, change)
 
-    def _set_rates(self, pool: ExpertPool) -> None:
-        """Tell the experts the rates that somebody has changed, also those that were started anew."""
-        changes = self._changes
-        rates = {"grid": changes.encoding_lr, "sigma": changes.sigma_lr, "color": changes.color_lr}
+    def _apply(self, pool: ExpertPool, change: Change) -> None:
+        """Tell the experts."""
+        if change.of_steps is not None:
+            pool.give("plan", change.of_steps)
+        rates = {"grid": change.encoding_lr, "sigma": change.sigma_lr, "color": change.color_lr}
         if changed := {name: rate for name, rate in rates.items() if rate is not None}:
-            pool.call("set_rates", changed)
+            pool.give("set_rates", changed)
 
     def _start_over(self, pool: ExpertPool, flight: int) -> None:
         """Back to the checkpoint that it began with; what was measured there stays."""
         pool.start_over()
         pool.sync_exposures(flight)
-        if self._changes.of_steps is not None:
-            pool.call("plan", self._changes.of_steps)
-        self._set_rates(pool)
+        self._apply(pool, self._changes)
         self._adapt_s, self._stride = 0.0, 1
         self._curve = self._curve[:1]
         self._points = [point for point in self._points if point.tto == 0]
@@ -284,7 +282,6 @@ class AdaptRun:
         """Some steps towards a goal; False where the experts have stopped, since nothing gets better."""
         steering = self._between.steering
         started, before = time.monotonic(), pool.step
-        self._set_rates(pool)
         meeting = (before // EXPOSURE_STEPS + 1) * EXPOSURE_STEPS
         allowed = max(1, min(self._stride, steering.steps_allowed()))
         reports = pool.advance(min(goal.steps, before + allowed, meeting))

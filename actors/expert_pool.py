@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 MAX_LOSSES = 20  # of one expert in one job
 RESTART_TIMEOUT_S = 120.0
-SNAPSHOT_TIMEOUT_S = 10.0
 
 StartActor = Callable[[Mapping[str, Any], str, Group, int], Any]
 """Starts a process for a group of experts: Ray's options, the job's folder, the experts, their threads."""
@@ -179,6 +178,11 @@ class ExpertPool:
         """The same of those who are not far behind."""
         return self._finish(self._calls(method, self.present(), lambda e: (self._step[e], *args)))
 
+    def give(self, method: str, *args: Any) -> None:
+        """Call a method that changes every expert; one restarted later is changed at this step too."""
+        self.catch_up()
+        self._give_present(method, *args)
+
     def _give_present(self, method: str, *args: Any) -> None:
         self._call_present(method, *args)
         self._meetings.append((max(self._step[expert] for expert in self.present()), method, args))
@@ -206,25 +210,11 @@ class ExpertPool:
         self.catch_up()
         return {e: self._actor(e).snapshot.remote(e, step) for e, step in self._step.items()}
 
-    def stamped_snapshots(self) -> dict[int, ray.ObjectRef] | None:
-        """`snapshots`, taken when this returns, so that no step falls into the midst of one.
-
-        None where an expert is late or was lost: nobody is waited for, the next round mends it.
-        """
+    def stamped_snapshots(self) -> dict[int, tuple[ray.ObjectRef, ray.ObjectRef]]:
+        """Every expert's step and snapshot, on their way (see `whole`); none where an expert is late."""
         if len(self.present()) < len(self._group_of):
-            return None
-        pairs = {e: self._actor(e).stamped_snapshot.remote(e, step) for e, step in self._step.items()}
-        try:
-            ray.get([stamp for stamp, _ in pairs.values()], timeout=SNAPSHOT_TIMEOUT_S)
-        except (RayActorError, GetTimeoutError) as error:
-            log.warning("a snapshot to be looked at was lost: %s", error)
-            return None
-        except RayTaskError as error:
-            if not isinstance(cause_of(error), StepMismatch):
-                raise
-            log.warning("a snapshot to be looked at was lost: %s", cause_of(error))
-            return None
-        return {expert: snapshot for expert, (_, snapshot) in pairs.items()}
+            return {}
+        return {e: self._actor(e).stamped_snapshot.remote(e, step) for e, step in self._step.items()}
 
     def start_over(self) -> None:
         """Bring every expert of an adaptation back to the checkpoint that it began with.
@@ -234,6 +224,7 @@ class ExpertPool:
         """
         self.catch_up()
         self._step = dict.fromkeys(self._group_of, 0)
+        self._meetings.clear()
         self._finish(self._calls("forget", self._group_of, lambda _: ()))
         self.load()
 

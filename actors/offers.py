@@ -4,6 +4,7 @@ The weights stay in the object store; here are references. The coordinator keeps
 while it is taken; whoever draws an older one keeps that until its picture is done.
 """
 
+import logging
 import secrets
 import threading
 import time
@@ -11,14 +12,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import ray
 from ray import ObjectRef
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
+from actors.each import StepMismatch
+from actors.fan_out import cause_of
 from anerf.checkpoint.manifest import Manifest
+
+log = logging.getLogger(__name__)
 
 LOOKED_AT_S = 3.0
 """Somebody who has asked since then looks, and a new set is taken after each round."""
 SHARE = 0.2
 """Of a job's time that taking sets may cost: where they are large they come less often."""
+SNAPSHOT_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -98,3 +106,25 @@ class Offers:
 
     def _is_at(self, step: int) -> bool:
         return self._newest is not None and self._newest.step == step
+
+
+def whole(on_their_way: Mapping[int, tuple[ObjectRef, ObjectRef]]) -> dict[int, ObjectRef] | None:
+    """Snapshots that are all taken when this returns, so that no step falls into the midst of one.
+
+    Args:
+        on_their_way: of each expert, its step and its snapshot, which arrive together.
+
+    Returns:
+        None where there are none, or one was lost: nobody is waited for, the next round mends it.
+    """
+    try:
+        ray.get([stamp for stamp, _ in on_their_way.values()], timeout=SNAPSHOT_TIMEOUT_S)
+    except (RayActorError, GetTimeoutError) as error:
+        log.warning("a snapshot to be looked at was lost: %s", error)
+        return None
+    except RayTaskError as error:
+        if not isinstance(cause_of(error), StepMismatch):
+            raise
+        log.warning("a snapshot to be looked at was lost: %s", cause_of(error))
+        return None
+    return {expert: snapshot for expert, (_, snapshot) in on_their_way.items()} or None

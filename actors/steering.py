@@ -58,7 +58,6 @@ class Change:
     """Other settings from the next step on; None leaves one as it is. For adaptations.
 
     `of_steps` is the whole number of steps, those done included; at or below these it ends the adaptation.
-    An expert whose process is lost meanwhile catches up with the job's own rates.
 
     Raises:
         JobError: a value is out of its limits.

@@ -12,7 +12,7 @@ from actors.checkpointing import Checkpoints, stamp
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
 from actors.interlude import Interlude
-from actors.offers import Weights
+from actors.offers import Weights, whole
 from actors.patience import PatientDiary
 from anerf.checkpoint.load import field_setting
 from anerf.checkpoint.manifest import Manifest, read_manifest
@@ -244,7 +244,7 @@ class TrainRun:
 
 
 def _weights(pool: ExpertPool, here: Manifest) -> Weights | None:
-    snapshots = pool.stamped_snapshots()
+    snapshots = whole(pool.stamped_snapshots())
     return None if snapshots is None else Weights(here, pool.shared(), snapshots)
 
 
