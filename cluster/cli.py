@@ -59,6 +59,9 @@ COMMANDS = MappingProxyType(
         "bench coordinator": Command(
             "cluster.bench_coordinator", "bench_coordinator", "what a thousand simulated experts cost"
         ),
+        "bench endpoint": Command(
+            "cluster.bench_endpoint", "bench_endpoint", "what a picture over HTTP costs beside one made here"
+        ),
         "run": Command("cluster.run", "run", "do one job here and now, without Kafka"),
         "up": Command("cluster.up", "up", "start Ray, Kafka, Mediator, ingestor and the render endpoint"),
         "down": Command("cluster.down", "down", "stop all of it"),

@@ -2,18 +2,27 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
+from actors.checkpointing import stamp
 from anerf.bench.quality import Place, scene_of
 from anerf.bench.quality_views import Views
+from anerf.checkpoint.manifest import write_manifest
+from anerf.checkpoint.resolve import expert_file, step_folder
+from anerf.checkpoint.shards import write_shard
 from anerf.field.backend import CpuBackend
 from anerf.field.threads import kernel_threads, n_threads
+from anerf.geometry.geodesy import geodetic_to_enu
+from anerf.geometry.rays import rays_from_pixels
 from anerf.jobs.learning import fresh_expert
 from anerf.jobs.spec import TrainJob, parse_job
+from anerf.learn.expert import Expert
 from anerf.learn.rays import SURVEY_FLIGHT
 from anerf.learn.seams import seam_excess_db
 from anerf.partition.build import grid_partition
@@ -24,6 +33,8 @@ from anerf.scene.made import survey
 from anerf.scene.pixels import open_pixels
 from anerf.scene.prepare import prepare_scene
 from anerf.scene.scene import Scene
+from anerf.scene.truth import read_truth
+from tests.serve_apps.endpoint import Endpoint
 
 pytestmark = pytest.mark.integration
 
@@ -70,13 +81,24 @@ def job_of(scene: Scene, **changes: Any) -> TrainJob:
     return job
 
 
-def trained(place: Place, steps: int, **changes: Any) -> SceneModel:
-    """The scene after so many steps, over the last 40 % of which the rates fall."""
+def learned(place: Place, steps: int, **changes: Any) -> list[Expert]:
+    """The experts after so many steps, over the last 40 % of which the rates fall."""
     job = job_of(place.scene, outer_steps=steps, **changes)
     experts = [fresh_expert(job, place.scene, place.partition, i, rays) for i, rays in enumerate(place.rays)]
     for expert in experts:
         expert.advance(steps)
-    return scene_of(place, experts, (SURVEY_FLIGHT,))
+    return experts
+
+
+def trained(place: Place, steps: int, **changes: Any) -> SceneModel:
+    """The scene as these experts show it."""
+    return scene_of(place, learned(place, steps, **changes), (SURVEY_FLIGHT,))
+
+
+@pytest.fixture(scope="module")
+def four(places: dict[str, Place]) -> list[Expert]:
+    """Two by two experts that have learned for a while."""
+    return learned(places["g22"], 400, n_levels=5, log2_hashmap_size=15)
 
 
 def held_out(scene: Scene) -> list[int]:
@@ -102,8 +124,10 @@ def seams_db(model: SceneModel, scene: Scene) -> float:
     return seam_excess_db(np.stack([s.rgb for s in seen]), truth, np.stack([s.expert for s in seen]))
 
 
-def test_two_by_two_experts_show_no_seams(places: dict[str, Place], made_scene: Scene) -> None:
-    model = trained(places["g22"], 400, n_levels=5, log2_hashmap_size=15)
+def test_two_by_two_experts_show_no_seams(
+    places: dict[str, Place], made_scene: Scene, four: list[Expert]
+) -> None:
+    model = scene_of(places["g22"], four, (SURVEY_FLIGHT,))
     assert seams_db(model, made_scene) < SEAM_DB
     # The limit is worth something: an expert that disagrees with its neighbours by a tenth is found out.
     biased = Biased(model.models[0].params.grid, 0.1)
@@ -123,3 +147,43 @@ def test_held_out_views_never_get_worse_with_more_training(sampling, places, mad
     psnr_db = [views.score(trained(places["g11"], n, **sampling)).psnr_db for n in (200, 400, 800, 1600)]
     assert psnr_db[0] > 21
     assert np.diff(psnr_db).min() > -0.1, psnr_db
+
+
+def test_picked_pixels_are_where_the_surface_is(
+    places: dict[str, Place], made_scene: Scene, four: list[Expert], tmp_path: Path
+) -> None:
+    """200 pixels of held-out views, against the geometry that the survey was made from."""
+    place = places["g22"]
+    spec, layout = four[0].learner.spec, four[0].learner.setting.layout
+    manifest = stamp(job_of(made_scene), made_scene, place.partition, spec, layout, (SURVEY_FLIGHT,))
+    folder = step_folder(str(tmp_path / "made" / "checkpoints"), 400)
+    shards = {
+        i: write_shard(expert_file(folder, i), expert.state.render_tensors(), {})
+        for i, expert in enumerate(four)
+    }
+    write_manifest(folder, replace(manifest, step=400, shards=shards))
+    client, rng = Endpoint(tmp_path).client(), np.random.default_rng(5)
+    off_m, per_view = [], 20
+    for frame in (made_scene.frames[i] for i in held_out(made_scene)[:10]):
+        camera = frame.camera
+        truth_m = read_truth(made_scene, frame, camera).depth_m
+        assert truth_m is not None
+        on_surface = np.argwhere(np.isfinite(truth_m))
+        rows, columns = rng.choice(on_surface, per_view, replace=False).T
+        pixels = np.stack([columns + 0.5, rows + 0.5], axis=1)
+        view = {
+            "checkpoint": "made", "c2w": frame.c2w.tolist(), "width": camera.width, "height": camera.height,
+            "intrinsics": {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy},
+        }  # fmt: skip
+        answer = client.post("/pick", json={**view, "pixels": pixels.tolist()})
+        assert answer.status_code == 200, answer.text
+        rays_o, rays_d = rays_from_pixels(camera, torch.from_numpy(frame.c2w), torch.from_numpy(pixels))
+        enu = (rays_o + rays_d * torch.from_numpy(truth_m[rows, columns]).double()[:, None]).numpy()
+        for true_enu, found in zip(enu, answer.json()["places"], strict=True):
+            if found is None:
+                off_m.append(np.inf)
+                continue
+            geodetic = np.array([[found[n] for n in ("latitude_deg", "longitude_deg", "height_m")]])
+            off_m.append(np.linalg.norm(geodetic_to_enu(geodetic, made_scene.reference)[0] - true_enu))
+    assert len(off_m) == 200
+    assert np.median(off_m) < 0.5
