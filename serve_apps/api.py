@@ -60,6 +60,8 @@ class Picked(BaseModel):
     scene: str
     step: int
     flight: str
+    mark: str | None = None
+    """Of a running job: which version of its weights."""
     places: list[Place | None]
 
 
@@ -118,6 +120,7 @@ _PICTURES: dict[int | str, dict[str, Any]] = {
                 "X-Anerf-Scene": "The scene's name",
                 "X-Anerf-Step": "Step of the weights",
                 "X-Anerf-Flight": "Whose look is shown",
+                "X-Anerf-Mark": "Of a running job: which version of its weights; no other has it",
                 "X-Anerf-Render-Seconds": "Of all tiles together",
                 "X-Anerf-Depth-Range-M": "Of coloured depth: the nearest and farthest colour, in metres",
                 "X-Anerf-Depth-Unit-M": "Of png16: metres of a count; 0 counts are nothing",
@@ -224,6 +227,7 @@ def _told(shown: Shown) -> dict[str, str]:
         "X-Anerf-Scene": quote(shown.scene),
         "X-Anerf-Step": str(shown.step),
         "X-Anerf-Flight": quote(shown.flight),
+        **({} if shown.mark is None else {"X-Anerf-Mark": shown.mark}),
     }
 
 

@@ -19,11 +19,12 @@ from anerf.products.layers import LayerFile, LayerValues, encode_layer
 from anerf.render.view import SeenRays
 from serve_apps.admission import Admission
 from serve_apps.parts import RendererState, Shown, Spot, TilePart
-from serve_apps.requests import PickRequest, RaysQuery, RenderRequest
+from serve_apps.requests import PickRequest, RaysQuery, RenderRequest, View
 from serve_apps.source import (
     DamagedError,
     JobCheckpoints,
     NotFoundError,
+    RunningSource,
     Source,
     all_checkpoints,
     find_source,
@@ -156,11 +157,17 @@ class Frames:
                 yield
         self.admission.took(time.monotonic() - start)
 
-    async def _source(self, request: RenderRequest | PickRequest | RaysQuery) -> Source:
+    async def _source(self, request: RenderRequest | PickRequest | RaysQuery) -> Source | RunningSource:
+        if request.checkpoint is None:
+            assert isinstance(request, View)
+            assert request.job is not None
+            return RunningSource(request.job)
         return await asyncio.to_thread(find_source, self.out_root, request.checkpoint, request.prefix)
 
-    async def _picture(self, source: Source, request: RenderRequest) -> RenderedFile:
-        rows = tile_rows(request.width, request.height, self._tile_pixels)
+    async def _picture(self, source: Source | RunningSource, request: RenderRequest) -> RenderedFile:
+        # Two tiles of a running job could show two versions of it.
+        n_pixels = 10**9 if isinstance(source, RunningSource) else self._tile_pixels
+        rows = tile_rows(request.width, request.height, n_pixels)
         tiles = [self._begin("tile", source, request, part) for part in rows]
         try:
             parts: list[TilePart] = await asyncio.gather(*tiles)

@@ -9,11 +9,12 @@ from serve_apps.cache import CacheState
 
 @dataclass(frozen=True)
 class Shown:
-    """What weights and whose look were shown."""
+    """What weights and whose look were shown; `mark` tells versions of a running job apart."""
 
     scene: str
     step: int
     flight: str
+    mark: str | None = None
 
 
 @dataclass(frozen=True)

@@ -61,12 +61,13 @@ class RendererDeployment:
     def __init__(self, cache_bytes: int) -> None:
         # Here, because the process that starts the endpoint needs no torch.
         from anerf.field.threads import use_threads
+        from serve_apps.live import LiveScenes
         from serve_apps.renderers import RenderThread
         from serve_apps.service import RenderService
 
         threads, niceness = threads_for(ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0))
         use_threads(threads)
-        self._service = RenderService(cache_bytes)
+        self._service = RenderService(cache_bytes, LiveScenes().newest)
         name = serve.get_replica_context().replica_id.unique_id
         self._thread = RenderThread(self._service, name, niceness)
         _log.info("rendering with %d threads of niceness %d", threads, niceness)

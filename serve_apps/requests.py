@@ -87,8 +87,10 @@ class View(_Body):
     Give the pose as `c2w` or `look_at`, the lens as `intrinsics` or `fov_y_deg`.
     """
 
-    checkpoint: CheckpointName
+    checkpoint: CheckpointName | None = None
     prefix: Prefix = "best"
+    job: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")] | None = None
+    """A training or adaptation that runs now, in place of a checkpoint: its newest weights are shown."""
     c2w: Annotated[list[_Row], Field(min_length=3, max_length=4)] | None = None
     """Camera to world, 3 x 4 or 4 x 4: ENU metres about the scene's reference, axes right, up, back."""
     look_at: LookAt | None = None
@@ -116,6 +118,8 @@ class View(_Body):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if (self.checkpoint is None) == (self.job is None):
+            raise ValueError("name what to show, either as checkpoint or as job (one that runs)")
         if (self.c2w is None) == (self.look_at is None):
             raise ValueError("give the pose either as c2w or as look_at")
         if self.intrinsics is not None and self.fov_y_deg is not None:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -30,13 +30,13 @@ from anerf.render.view import Picture, SeenRays
 from serve_apps.cache import CacheState, LruCache
 from serve_apps.parts import Shown, Spot, TilePart
 from serve_apps.requests import MAX_DEADLINE_S, PickRequest, RaysQuery, RenderRequest, View
-from serve_apps.source import DamagedError, Source, or_as
+from serve_apps.source import DamagedError, NotFoundError, RunningSource, Source, or_as
 from serve_apps.views import camera_of, pose_of
 
 CACHE_BYTES = 2 << 30
 CHECKPOINTS_OPEN = 16
-SURFACE_OPACITY = 0.5
-"""From which opacity on a ray ends on a surface."""
+SURFACE_OPACITY = 0.1
+"""From which opacity on a ray ends on a surface: what looks like the background is thin in a field."""
 QUALITIES = {"draft": (8, 128), "normal": (16, 256), "fine": (48, 512)}
 """Samples of a ray: by importance, and at most in a march."""
 _STUCK_AFTER_S = 60.0
@@ -56,14 +56,21 @@ class _Checkpoint:
     setting: FieldSetting
     shared: dict[str, np.ndarray]
 
-    @property
-    def boxes(self) -> list[Aabb]:
-        """Of the experts, in ENU metres."""
-        return [Aabb(*box) for box in self.manifest.partition.boxes]
+
+class Running(Protocol):
+    """A running job's scene at one step; `mark` names it."""
 
     @property
-    def reference(self) -> GeodeticReference:
-        return GeodeticReference(*self.manifest.scene.reference)
+    def mark(self) -> str: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def model(self) -> SceneModel: ...
+
+    @property
+    def manifest(self) -> Manifest: ...
 
 
 class RenderService:
@@ -73,15 +80,23 @@ class RenderService:
 
     Args:
         cache_bytes: Of experts' parameters that may be mapped beyond those in use.
+        newest: The newest scene of a job that runs, by its id; raises NotFoundError where it does not.
     """
 
-    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(
+        self, cache_bytes: int = CACHE_BYTES, newest: Callable[[str], Running] | None = None
+    ) -> None:
+        self._newest = newest
         self._checkpoints: LruCache[Source, _Checkpoint] = LruCache(CHECKPOINTS_OPEN)
         self._experts: LruCache[Any, ExpertModel] = LruCache(cache_bytes, _bytes_of)
         self._beats: dict[object, float] = {}
 
     def tile(
-        self, source: Source, request: RenderRequest, rows: tuple[int, int], should_stop: Callable[[], bool]
+        self,
+        source: Source | RunningSource,
+        request: RenderRequest,
+        rows: tuple[int, int],
+        should_stop: Callable[[], bool],
     ) -> TilePart:
         """These rows of the picture that `request` describes.
 
@@ -91,13 +106,13 @@ class RenderService:
         """
         start = time.monotonic()
         checkpoint = self._open(source)
-        camera, c2w = camera_of(request), pose_of(request, checkpoint.reference)
+        camera, c2w = camera_of(request), pose_of(request, _reference(checkpoint))
         # A normal needs its pixel's neighbours.
         margin = 1 if request.layer == "normals" else 0
         wide = max(rows[0] - margin, 0), min(rows[1] + margin, request.height)
         with self._beating(should_stop) as must_stop:
             chosen = in_view(
-                camera, c2w, checkpoint.boxes, rows=wide, near_m=request.near_m, far_m=request.far_m
+                camera, c2w, _boxes(checkpoint), rows=wide, near_m=request.near_m, far_m=request.far_m
             )
             model = self._model(checkpoint, chosen, request.sampler, request.expert, c2w[:, 3])
             picture = render_picture(
@@ -124,7 +139,7 @@ class RenderService:
 
     def rays(
         self,
-        source: Source,
+        source: Source | RunningSource,
         query: RaysQuery,
         rays: Float32[np.ndarray, "n c"],
         should_stop: Callable[[], bool],
@@ -139,7 +154,7 @@ class RenderService:
         origins, directions = rays[:, :3].astype(np.float64), rays[:, 3:6].astype(np.float64)
         limits = {"near_m": rays[:, 6], "far_m": rays[:, 7]} if rays.shape[1] == 8 else {}
         with self._beating(should_stop) as must_stop:
-            chosen = meeting_rays(origins, directions, checkpoint.boxes)
+            chosen = meeting_rays(origins, directions, _boxes(checkpoint))
             model = self._model(checkpoint, chosen, query.sampler, query.expert, origins[0])
             seen = render_rays(
                 model,
@@ -155,7 +170,7 @@ class RenderService:
         return seen, self._shown(checkpoint, query.flight)
 
     def pick(
-        self, source: Source, request: PickRequest, should_stop: Callable[[], bool]
+        self, source: Source | RunningSource, request: PickRequest, should_stop: Callable[[], bool]
     ) -> tuple[list[Spot | None], Shown]:
         """Where the view's pixels lie on the surface; None where a pixel shows none.
 
@@ -163,11 +178,11 @@ class RenderService:
             As `tile`.
         """
         checkpoint = self._open(source)
-        camera, c2w = camera_of(request), torch.from_numpy(pose_of(request, checkpoint.reference))
+        camera, c2w = camera_of(request), torch.from_numpy(pose_of(request, _reference(checkpoint)))
         xy = torch.tensor(request.pixels, dtype=torch.float64)
         origins, directions = (rays.numpy() for rays in rays_from_pixels(camera, c2w, xy))
         with self._beating(should_stop) as must_stop:
-            chosen = meeting_rays(origins, directions, checkpoint.boxes)
+            chosen = meeting_rays(origins, directions, _boxes(checkpoint))
             model = self._model(checkpoint, chosen, request.sampler, request.expert, origins[0])
             n = np.ones(len(origins))
             seen = render_rays(
@@ -182,7 +197,7 @@ class RenderService:
                 should_stop=must_stop,
             )
         enu = origins + directions * seen.depth_m[:, None]
-        places = enu_to_geodetic(enu, checkpoint.reference)
+        places = enu_to_geodetic(enu, _reference(checkpoint))
         expert = _named(model, seen.expert)
         spots = [
             Spot(
@@ -233,7 +248,12 @@ class RenderService:
         finally:
             self._beats.pop(call, None)
 
-    def _open(self, source: Source) -> _Checkpoint:
+    def _open(self, source: Source | RunningSource) -> _Checkpoint | Running:
+        if isinstance(source, RunningSource):
+            if self._newest is None:
+                raise NotFoundError(f"No jobs run where this is rendered, so neither does {source.job}.")
+            return self._newest(source.job)
+
         def load() -> _Checkpoint:
             manifest = read_manifest(source.folder)
             spec, setting = field_setting(manifest, torch.device("cpu"))
@@ -245,7 +265,7 @@ class RenderService:
 
     def _model(
         self,
-        checkpoint: _Checkpoint,
+        checkpoint: _Checkpoint | Running,
         wanted: Sequence[bool] | np.ndarray,
         sampler: str | None,
         only: int | None,
@@ -257,10 +277,12 @@ class RenderService:
             if only >= len(chosen):
                 raise InputError(f"expert {only} does not exist: the checkpoint has 0 to {len(chosen) - 1}")
             chosen[only] = True
+        if not isinstance(checkpoint, _Checkpoint):
+            return checkpoint.model.sampled(sampler, None)
         if not chosen.any():
             chosen[np.linalg.norm(np.array(manifest.partition.centroids) - eye, axis=1).argmin()] = True
         ids = [int(i) for i in np.flatnonzero(chosen)]
-        models = tuple(or_as(DamagedError, lambda i=i: self._expert(checkpoint, i)) for i in ids)
+        models = or_as(DamagedError, lambda: tuple(self._expert(checkpoint, i) for i in ids))
         model = scene_model(manifest, checkpoint.spec, checkpoint.setting, models, checkpoint.shared, ids)
         return model.sampled(sampler, None)
 
@@ -275,13 +297,21 @@ class RenderService:
             ),
         )
 
-    def _shown(self, checkpoint: _Checkpoint, flight: str | None) -> Shown:
-        flights = checkpoint.manifest.flights
-        return Shown(
-            scene=checkpoint.manifest.scene.name,
-            step=checkpoint.manifest.step,
-            flight=flight or (flights[0] if flights else ""),
-        )
+    def _shown(self, checkpoint: _Checkpoint | Running, flight: str | None) -> Shown:
+        manifest = checkpoint.manifest
+        shown = Shown(manifest.scene.name, manifest.step, flight or next(iter(manifest.flights), ""))
+        if isinstance(checkpoint, _Checkpoint):
+            return shown
+        return replace(shown, step=checkpoint.step, mark=checkpoint.mark)
+
+
+def _boxes(checkpoint: _Checkpoint | Running) -> list[Aabb]:
+    """Of the experts, in ENU metres."""
+    return [Aabb(*box) for box in checkpoint.manifest.partition.boxes]
+
+
+def _reference(checkpoint: _Checkpoint | Running) -> GeodeticReference:
+    return GeodeticReference(*checkpoint.manifest.scene.reference)
 
 
 def _bytes_of(expert: ExpertModel) -> int:

@@ -31,6 +31,13 @@ class Source:
 
 
 @dataclass(frozen=True)
+class RunningSource:
+    """The newest weights of a job that runs. They change: whoever asks twice may be shown two versions."""
+
+    job: str
+
+
+@dataclass(frozen=True)
 class JobCheckpoints:
     """The complete checkpoints of a job; `newest` is the last one's manifest, or what is wrong with it."""
 

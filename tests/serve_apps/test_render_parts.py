@@ -15,7 +15,7 @@ from anerf.geometry.rays import look_at
 from anerf.render.picture import Picture, pixel_centers, render_picture
 from serve_apps.frames import tile_rows
 from serve_apps.requests import RenderRequest
-from serve_apps.service import RenderService
+from serve_apps.service import SURFACE_OPACITY, RenderService
 from serve_apps.source import find_source
 from tests.serve_apps.endpoint import Endpoint
 
@@ -141,7 +141,7 @@ def test_a_pixel_is_a_place_on_earth(halves: Path, truth: Picture) -> None:
     rays = rays_of(OBLIQUE).reshape(H, W, 6).astype(np.float64)
     for (x, y), place in zip(pixels, picked["places"], strict=True):
         row, column = int(y), int(x)
-        if truth.opacity[row, column] < 0.5:
+        if truth.opacity[row, column] < SURFACE_OPACITY:
             assert place is None
             continue
         enu = rays[row, column, :3] + rays[row, column, 3:] * truth.depth_m[row, column]
