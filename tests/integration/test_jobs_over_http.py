@@ -1,4 +1,7 @@
-"""Jobs over HTTP on a whole stack: sent, followed, and cancelled in every state that a job can be in."""
+"""Jobs over HTTP on a whole stack: sent, followed, looked at while they learn, and cancelled in every state.
+
+The stack listens on all addresses, so everybody shows its token.
+"""
 
 import json
 import os
@@ -18,7 +21,7 @@ from tests.stack_place import Place, process_of, processes, wait_for
 
 pytestmark = pytest.mark.integration
 
-UP = ("up", "--num-cpus", "2", "--warm", "3")
+UP = ("up", "--num-cpus", "2", "--warm", "3", "--host", "0.0.0.0")
 CANCEL_WITHIN_S = 2.0
 
 
@@ -36,8 +39,14 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def http(place):
-    with httpx.Client(base_url=f"http://127.0.0.1:{place.stack.http_port}", timeout=30) as client:
+    shown = {"Authorization": f"Bearer {token_of(place)}"}
+    base_url = f"http://127.0.0.1:{place.stack.http_port}"
+    with httpx.Client(base_url=base_url, timeout=30, headers=shown) as client:
         yield client
+
+
+def token_of(place):
+    return (place.out / ".http-token").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +98,64 @@ def test_a_job_is_sent_followed_to_its_end_and_known_ever_after(http, training):
     assert "training to step 10" in http.get("/jobs/short/log").text
     assert http.delete("/jobs/short").status_code == 200
     assert state(http, "short") == "SUCCEEDED"
+
+
+def test_without_the_token_nothing_answers_and_nobody_writes_it_down(place, http):
+    with httpx.Client(base_url=http.base_url, timeout=30) as stranger:
+        for method, path in (
+            ("GET", "/jobs"), ("POST", "/jobs"), ("GET", "/jobs/short/log"), ("DELETE", "/jobs/short"),
+            ("GET", "/scenes"), ("POST", "/render"), ("POST", "/rays"), ("GET", "/healthz"),
+            ("GET", "/metrics"), ("GET", "/docs"), ("GET", "/openapi.json"), ("GET", "/nowhere"),
+        ):  # fmt: skip
+            answer = stranger.request(method, path, params={"token": token_of(place)})
+            assert answer.status_code == 401, path
+            assert stranger.request(method, path, headers={"Authorization": "Bearer x"}).status_code == 401
+    assert http.get("/healthz").json()["status"] == "ok"
+    token = token_of(place).encode()
+    told = [
+        path
+        for root in (place.out, Path(place.stack.run_dir))
+        for path in root.rglob("*")
+        if path.is_file() and token in path.read_bytes()
+    ]
+    assert told == [place.out / ".http-token"]
+    assert (place.out / ".http-token").stat().st_mode & 0o777 == 0o600
+    for process in processes(place.stack):
+        assert token not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        assert token not in Path(f"/proc/{process.pid}/environ").read_bytes()
+
+
+def test_a_job_is_looked_at_while_it_learns(place, http, training):
+    """What a picture shows is no older than a second, and its step only grows."""
+    assert http.post("/jobs", json=training("seen")).status_code == 202
+    wait_learning(http, place, "seen")
+    (entry,) = (e for e in http.get("/scenes").json() if e["checkpoint"] == "short")
+    (x0, y0, _), (x1, y1, z1) = entry["box"]
+    above = [[1, 0, 0, (x0 + x1) / 2], [0, 1, 0, (y0 + y1) / 2], [0, 0, 1, z1 + 100]]
+    view = {"job": "seen", "c2w": above, "width": 64, "height": 48, "quality": "draft"}
+    wait_for(lambda: http.post("/render", json=view).status_code == 200)
+    steps, marks = [], set()
+    for _ in range(12):
+        asked = datetime.now(UTC)
+        answer = http.post("/render", json=view)
+        assert answer.status_code == 200, answer.text
+        steps.append(int(answer.headers["x-anerf-step"]))
+        marks.add(answer.headers["x-anerf-mark"])
+        reached = [
+            e["step"]
+            for e in place.events("seen")
+            if e["kind"] == "progress" and (asked - datetime.fromisoformat(e["at"])).total_seconds() > 1
+        ]
+        assert steps[-1] >= max(reached, default=0)
+        time.sleep(0.25)
+    assert steps == sorted(steps)
+    assert len(marks) == len(set(steps)) >= 3
+    (spot,) = http.post("/pick", json={**view, "pixels": [[32, 24]]}).json()["places"]
+    assert spot is None or z1 - 100 < spot["enu_m"][2] < z1 + 1
+    http.delete("/jobs/seen")
+    wait_for(lambda: state(http, "seen") == "CANCELLED")
+    answer = http.post("/render", json=view)
+    assert (answer.status_code, "checkpoint" in answer.json()["error"]) == (404, True)
 
 
 def test_a_job_is_the_same_through_kafka_and_http(place, http, training):
