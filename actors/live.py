@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 ASK_EVERY_S = 0.1
 FETCH_TIMEOUT_S = 30.0
+IDLE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class LiveScene:
     """The newest scene of a running training or adaptation; one a process is enough. Safe for threads.
 
     While somebody asks, the job offers its weights after every round, so about once a second; when nobody has
-    asked for some seconds it stops, and pays nothing. The weights are shared with the object store (on a
-    GPU they are copied there), which keeps them as long as a `LiveModel` is held: hold one while pictures are
-    made from it, and `release` this one when nobody looks any more.
+    asked for some seconds it stops, and pays nothing. The weights are shared with the object store (to a GPU
+    they are copied), which keeps them as long as a `LiveModel` is held: hold one only while pictures are made
+    from it. This one lets go of the last when nobody has asked for `IDLE_S`.
     """
 
     def __init__(self, job_id: str, device: str = "cpu") -> None:
@@ -54,6 +55,7 @@ class LiveScene:
         self._lock = threading.Lock()
         self._asked_at = -ASK_EVERY_S
         self._held: LiveModel | None = None
+        self._idle: threading.Timer | None = None
         self._unchanged: tuple[str, dict[int, ExpertModel]] = ("", {})
 
     def newest(self, known: str | None = None, wait_s: float = 0.0) -> LiveModel | None:
@@ -82,10 +84,18 @@ class LiveScene:
                 return None
             time.sleep(min(left_s, ASK_EVERY_S))
 
-    def release(self) -> None:
-        """Let go of the weights; the next look begins anew."""
+    def _release_if_idle(self) -> None:
         with self._lock:
-            self._held, self._unchanged = None, ("", {})
+            left_s = self._asked_at + IDLE_S - time.monotonic()
+            if left_s > 0:
+                self._release_after(left_s)
+            else:
+                self._idle, self._held, self._unchanged = None, None, ("", {})
+
+    def _release_after(self, seconds: float) -> None:
+        self._idle = threading.Timer(seconds, self._release_if_idle)
+        self._idle.daemon = True
+        self._idle.start()
 
     def _refresh(self) -> None:
         if time.monotonic() - self._asked_at < ASK_EVERY_S:
@@ -101,6 +111,8 @@ class LiveScene:
         if answer.offer is not None:
             try:
                 self._held = self._fetched(answer.offer)
+                if self._idle is None:
+                    self._release_after(IDLE_S)
             except (ObjectLostError, GetTimeoutError) as error:
                 log.warning("job %s: step %d is lost: %s", self.job_id, answer.offer.step, error)
             except RayTaskError as error:

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -215,7 +216,10 @@ def test_a_training_that_is_rendered_meanwhile_shows_whole_sets_of_its_own_bits(
     assert np.median(late_s) < 1, told
 
 
-def test_a_training_is_paused_stepped_saved_and_ends_with_the_same_bits(place, undisturbed, content):
+def test_a_training_is_paused_stepped_saved_and_ends_with_the_same_bits(
+    place, undisturbed, content, monkeypatch
+):
+    monkeypatch.setattr("actors.live.IDLE_S", 1.0)
     job, running = place.start(content, "steered"), RunningJob("steered")
     wait_for(lambda: learns(running))
     running.steer(Pause())
@@ -226,13 +230,17 @@ def test_a_training_is_paused_stepped_saved_and_ends_with_the_same_bits(place, u
     with pytest.raises(JobError, match="a training cannot be reset"):
         running.steer(Reset())
 
-    shown = LiveScene("steered").newest(wait_s=5)
+    scene = LiveScene("steered")
+    shown = scene.newest(wait_s=5)
     assert shown is not None
     assert shown.step == at
     running.steer(Save())
     waits.append(wait_for(lambda: at in complete_steps(str(place.out / "steered" / "checkpoints"))))
     kept = load_scene_model(step_folder(str(place.out / "steered" / "checkpoints"), at))
     assert same_bits(shown.model, kept)
+    held = weakref.ref(shown)
+    del shown
+    wait_for(lambda: held() is None)  # nobody asks any more
     assert running.figures().state == "paused"
 
     running.steer(Step(3))
