@@ -36,6 +36,7 @@ from anerf.jobs.learning import (
     learning_device,
     touched_experts,
 )
+from anerf.jobs.places import checkpoints_root
 from anerf.jobs.spec import EvalJob
 from anerf.learn.evaluate import ViewScore, mean_scores
 from anerf.learn.scene_poses import moved_scene
@@ -112,7 +113,7 @@ class AdaptRun:
         self._dir = job_dir
         self._events = events
         self._between = between
-        self._checkpoints = Checkpoints(str(settings.job_root(job_dir)), events, KEPT_CHECKPOINTS)
+        self._checkpoints = Checkpoints(checkpoints_root(job, job_dir), events, KEPT_CHECKPOINTS)
         self._goals = goals_of(job)
         self._changes = Change()
         self._rows: list[MetricRow] = []

@@ -28,6 +28,7 @@ from anerf import logs
 from anerf.errors import JobError, QueueFull
 from anerf.jobs.events import Event
 from anerf.jobs.folder import Origin
+from anerf.jobs.permits import refuse_elsewhere
 from anerf.jobs.retention import Retention, remove_results
 from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
@@ -78,6 +79,7 @@ class Mediator:
         lifeline.die_with_any_thread()
         self._base = Path(base)
         self._queue_limit = limits.queue
+        self._allowed = limits.storage
         self._retention = Retention(limits.keep_days)
         self._warm = WarmWorkers(limits.warm) if limits.warm > 0 else None
         self._table = JobTable(Path(out))
@@ -109,6 +111,7 @@ class Mediator:
         """
         try:
             job = parse_job(raw, made_up_from=mark).resolved(self._base)
+            refuse_elsewhere(job, self._allowed)
         except JobError as error:
             return SubmitResult(None, JobState.REJECTED, str(error))
         with self._lock:
@@ -126,7 +129,7 @@ class Mediator:
             or the disk did not take it.
         """
         with self._lock:
-            answers = take_in(self._table, deliveries, self._base, self._queue_limit)
+            answers = take_in(self._table, deliveries, self._base, self._queue_limit, self._allowed)
         self._wake.set()
         return answers
 
@@ -232,14 +235,22 @@ class Mediator:
 
 
 def take_in(
-    table: JobTable, deliveries: Sequence[Delivery], base: Path, queue_limit: int
+    table: JobTable,
+    deliveries: Sequence[Delivery],
+    base: Path,
+    queue_limit: int,
+    allowed: Sequence[str] = (),
 ) -> list[SubmitResult]:
-    """Submit messages to the table, in order, up to the first new job for which the queue has no room."""
+    """Submit messages to the table, in order, up to the first new job for which the queue has no room.
+
+    Jobs that go to places not `allowed` are refused, see `anerf.jobs.permits`.
+    """
     room = queue_limit - table.n_queued()
     answers: list[SubmitResult] = []
     for delivery in deliveries:
         try:
             job = parse_job(delivery.raw, made_up_from=delivery.mark).resolved(base)
+            refuse_elsewhere(job, allowed)
         except JobError as error:
             answers.append(SubmitResult(None, JobState.REJECTED, str(error)))
             continue

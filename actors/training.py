@@ -20,6 +20,7 @@ from anerf.errors import CheckpointError, JobCancelled
 from anerf.jobs import settings
 from anerf.jobs.folder import SUMMARY_FILE, write_json_atomically
 from anerf.jobs.learning import learning_device, start_checkpoint
+from anerf.jobs.places import checkpoints_root
 from anerf.jobs.spec import TrainJob
 from anerf.learn.evaluate import ViewScore, mean_scores
 from anerf.learn.expert import StretchReport
@@ -79,7 +80,7 @@ class TrainRun:
         start = start_checkpoint(job, self._dir)
         manifest = self._stamp(scene, partition, start)
         open_pixels(scene, job.downscale, self._decoding)
-        root = str(settings.job_root(self._dir))
+        root = checkpoints_root(job, self._dir)
         checkpoints = Checkpoints.reopened(root, self._events, job.keep_checkpoints)
         experts = range(len(partition.boxes))
         pool = ExpertPool(job, self._dir, experts, self._events, self._between.steering.is_cancelled)

@@ -12,10 +12,10 @@ import ray
 from anerf import logs
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import read_manifest
-from anerf.checkpoint.resolve import resolve_checkpoint
 from anerf.errors import JobCancelled, JobError, StackError
 from anerf.field.threads import use_threads
 from anerf.jobs.folder import read_accepted_job, trace_of_job
+from anerf.jobs.places import find_checkpoint
 from anerf.jobs.spec import ViewJob
 from anerf.viewer.scene_viewer import SceneViewer
 from anerf.viewer.surroundings import surroundings_of
@@ -49,7 +49,7 @@ class ViewerActor:
         if not isinstance(job, ViewJob) or job.checkpoint_path is None:
             raise JobError(f"a {job.op} job has no view: it is run by the coordinator")
         use_threads((os.cpu_count() or 1) // 2)
-        uri = resolve_checkpoint(job.checkpoint_path, job.prefix)
+        uri = find_checkpoint(job.checkpoint_path, job.prefix)
         model = load_scene_model(uri).sampled(job.sampler, job.march_step_m)
         surroundings = surroundings_of(read_manifest(uri).scene)
         samples = min(job.ray_samples, MOST_SAMPLES)

@@ -14,7 +14,9 @@ from rich.text import Text
 
 from actors.limits import QUEUE_LIMIT, Limits
 from actors.names import JOB_TOPIC
-from anerf.errors import AnerfError, StackError
+from anerf.checkpoint.location import shown
+from anerf.errors import AnerfError, InputError, StackError
+from anerf.jobs import values
 from cluster.down import take_down
 from cluster.endpoints import Endpoints, deploy, reachable
 from cluster.kafka_config import SERVERS, check_broker, read_kafka_settings
@@ -47,6 +49,7 @@ def up(
     durable: bool = True,
     keep_days: float | None = None,
     warm: int | None = None,
+    storage: tuple[str, ...] = (),
 ) -> None:
     """Start Ray, a Kafka broker, the Mediator, the ingestor and the render endpoint, and tell where they are.
 
@@ -72,6 +75,9 @@ def up(
         warm: Idle processes that are kept ready, so that a job's first step comes in a second or two. Each
             takes about 210 MB, and Ray's other processes 100 MB more. By default 5 on a machine of 16 GiB,
             else none. Only for a Ray that is started here.
+        storage: Places that messages may name beside the output folder, for checkpoints that are written
+            (checkpoint_root) and read (checkpoint_path): folders, or URIs as the messages give them.
+            Credentials come from this command's environment.
     """
     console = Console(stderr=True)
     out = out.absolute()
@@ -86,7 +92,8 @@ def up(
             bootstrap_servers=kafka.get(SERVERS),
             kafka_config=None if kafka_config is None else str(kafka_config.absolute()),
         )
-        limits = Limits(queue_limit, keep_days, 0 if address is not None else _warm(warm))
+        allowed = tuple(_place(place) for place in storage)
+        limits = Limits(queue_limit, keep_days, 0 if address is not None else _warm(warm), allowed)
         endpoints = Endpoints(http_port, host, token_file, allow_origin, renderers) if serve else None
         _up(console, stack, kafka, address, num_cpus, dashboard_port, endpoints, limits, durable)
 
@@ -167,6 +174,14 @@ def status(out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
                 counts[job.record.state] = counts.get(job.record.state, 0) + 1
             told = ", ".join(f"{n} {state}" for state, n in sorted(counts.items())) or "none"
             Console().print(f"Jobs: {told}")
+
+
+def _place(given: str) -> str:
+    try:
+        place = str(values.location(given))
+    except ValueError as error:
+        raise InputError(f"--storage {shown(given)} {error}") from error
+    return place if "://" in place else str(Path(place).absolute())
 
 
 def _warm(wanted: int | None) -> int:

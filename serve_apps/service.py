@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, Float32
 
 from anerf.checkpoint.load import expert_box, field_setting, load_expert_model, load_shared, scene_model
+from anerf.checkpoint.location import local_path
 from anerf.checkpoint.manifest import Manifest, read_manifest
-from anerf.checkpoint.shards import map_shard
+from anerf.checkpoint.shards import map_shard, read_shard
 from anerf.errors import AnerfError, InputError, JobCancelled
 from anerf.field.spec import FieldSpec
 from anerf.geometry.boxes import Aabb
@@ -290,10 +291,11 @@ class RenderService:
         record = checkpoint.manifest.shards.get(expert)
         # Equal shards are the same expert, whichever checkpoint they lie in, as long as it is read alike.
         key = (record and record.sha256, expert_box(checkpoint.manifest, expert), checkpoint.setting.layout)
+        read = read_shard if local_path(checkpoint.folder) is None else map_shard
         return self._experts.get(
             key,
             lambda: load_expert_model(
-                checkpoint.folder, checkpoint.manifest, expert, checkpoint.setting, map_shard
+                checkpoint.folder, checkpoint.manifest, expert, checkpoint.setting, read
             ),
         )
 

@@ -8,7 +8,9 @@ from typing import TypeVar
 from anerf.checkpoint.manifest import FILE as MANIFEST_FILE
 from anerf.checkpoint.manifest import Manifest, read_manifest
 from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint
-from anerf.errors import AnerfError, CheckpointError, InputError
+from anerf.checkpoint.storage import join, modified_ns
+from anerf.errors import AnerfError, CheckpointError, InputError, StorageUnavailable
+from anerf.jobs.places import find_checkpoint
 from serve_apps.confine import inside
 
 T = TypeVar("T")
@@ -54,11 +56,13 @@ def find_source(out_root: Path, named: str, prefix: str) -> Source:
         OutsideError: it is outside `out_root`. NotFoundError: it does not exist.
     """
     place = inside(out_root, named)
-    folder = str(inside(out_root, or_as(NotFoundError, lambda: resolve_checkpoint(str(place), prefix))))
-    try:
-        return Source(folder, (Path(folder) / MANIFEST_FILE).stat().st_mtime_ns)
-    except FileNotFoundError as error:
-        raise NotFoundError(f"Checkpoint {named!r} is being replaced: ask again.") from error
+    folder = or_as(NotFoundError, lambda: find_checkpoint(str(place), prefix))
+    if "://" not in folder:  # else that of a job which was allowed to save elsewhere
+        folder = str(inside(out_root, folder))
+    written_ns = modified_ns(join(folder, MANIFEST_FILE))
+    if written_ns is None:
+        raise NotFoundError(f"Checkpoint {named!r} is being replaced: ask again.")
+    return Source(folder, written_ns)
 
 
 def all_checkpoints(out_root: Path) -> list[JobCheckpoints]:
@@ -78,8 +82,10 @@ def all_checkpoints(out_root: Path) -> list[JobCheckpoints]:
 
 
 def or_as(kind: type[Exception], attempt: Callable[[], T]) -> T:
-    """What `attempt` returns; its own kinds of errors come as `kind`."""
+    """What `attempt` returns; its own kinds of errors come as `kind`, unless storage is out."""
     try:
         return attempt()
+    except StorageUnavailable:
+        raise
     except AnerfError as error:
         raise kind(str(error)) from error

@@ -179,10 +179,6 @@ def read_manifest(uri: str) -> Manifest:
             f"No checkpoint at {where}: {FILE} is missing there, so it was never finished; "
             "name another step, or train again."
         ) from error
-    except OSError as error:
-        raise CheckpointError(
-            f"{FILE} of {where} cannot be read ({error}): check the path and its rights."
-        ) from error
     try:
         text = data.decode()
     except UnicodeDecodeError as error:

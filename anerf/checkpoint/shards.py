@@ -14,6 +14,7 @@ from anerf.checkpoint import storage
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import file_in_step
 from anerf.errors import CheckpointError
+from anerf.outage import is_outage, outage
 
 _REMEDY = "use another step, or train again from the last whole checkpoint."
 
@@ -76,6 +77,8 @@ def map_shard(folder_uri: str, record: ShardRecord) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise CheckpointError(f"{name} is missing: {_REMEDY}") from error
     except OSError as error:
+        if is_outage(error):
+            raise outage(name, error) from error
         raise CheckpointError(f"{name} cannot be read ({error}): {_REMEDY}") from error
     except (SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(f"{name} is not a safetensors file ({error}): {_REMEDY}") from error
@@ -100,8 +103,6 @@ def _vouched_bytes(folder_uri: str, record: ShardRecord) -> tuple[str, bytes]:
         data = storage.read_bytes(storage.join(folder_uri, record.file))
     except FileNotFoundError as error:
         raise CheckpointError(f"{name} is missing: {_REMEDY}") from error
-    except OSError as error:
-        raise CheckpointError(f"{name} cannot be read ({error}): {_REMEDY}") from error
     if len(data) != record.n_bytes:
         raise _of_other_length(name, record, len(data))
     _check_digest(name, record, hashlib.sha256(data).hexdigest())

@@ -8,16 +8,20 @@ import os
 import re
 import uuid
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from anerf.checkpoint.location import shown
 from anerf.errors import CheckpointError, StorageUnavailable
 from anerf.outage import telling_outages
 
 _PUBLISHED_WHEN_CLOSED = {"s3", "gcs", "abfs"}
 """Stores in which an object appears, whole, when its stream is closed."""
+_S3_ATTEMPTS = 3
+"""Each waits 3 s for an answer."""
 _TORN = re.compile(r"\..+\.[0-9a-f]{32}\.part")
 
 
@@ -27,14 +31,6 @@ def join(uri: str, *parts: str) -> str:
         return "/".join([uri.rstrip("/") or "/", *parts]) if uri != "/" else "/" + "/".join(parts)
     split = urlsplit(uri)
     return urlunsplit(split._replace(path="/".join([split.path.rstrip("/"), *parts])))
-
-
-def shown(uri: str) -> str:
-    """`uri` as messages and logs may show it: without user, password and query, where keys stand."""
-    if "://" not in uri:
-        return uri
-    split = urlsplit(uri)
-    return urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
 
 
 def open_store(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -47,7 +43,8 @@ def open_store(uri: str) -> tuple[pafs.FileSystem, str]:
         return pafs.LocalFileSystem(), str(Path(uri).absolute())
     try:
         with telling_outages(shown(uri)):
-            return pafs.FileSystem.from_uri(uri)
+            store, path = pafs.FileSystem.from_uri(uri)
+            return (_less_patient(store, uri) if store.type_name == "s3" else store), path
     except (pa.ArrowException, OSError) as error:
         raise CheckpointError(
             f"{shown(uri)} cannot be opened ({error}): give a local path or a URI that "
@@ -90,10 +87,18 @@ def read_bytes(uri: str) -> bytes:
 
     Raises:
         FileNotFoundError: nothing lies there. StorageUnavailable: that cannot be known now.
+        CheckpointError: it is not for us to read.
     """
     store, path = open_store(uri)
-    with telling_outages(shown(uri)), store.open_input_stream(path) as stream:
-        return stream.read()
+    try:
+        with telling_outages(shown(uri)), store.open_input_stream(path) as stream:
+            return stream.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise CheckpointError(
+            f"{shown(uri)} cannot be read ({error}): check the path and its rights."
+        ) from error
 
 
 def write_bytes(uri: str, data: bytes) -> None:
@@ -166,6 +171,20 @@ def remove_torn(uri: str) -> int:
                 store.delete_file(info.path)
                 n_removed += 1
     return n_removed
+
+
+def _less_patient(store: Any, uri: str) -> pafs.FileSystem:
+    """The same S3, which tells after ten seconds that nobody answers; pyarrow itself tries for a hundred."""
+    split = urlsplit(uri)
+    options = dict(parse_qsl(split.query))
+    if split.username is not None or not options.keys() <= {"region", "scheme", "endpoint_override"}:
+        return store
+    return pafs.S3FileSystem(
+        region=store.region,
+        scheme=options.get("scheme"),
+        endpoint_override=options.get("endpoint_override"),
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS),
+    )
 
 
 def _info(uri: str) -> pafs.FileInfo:

@@ -51,13 +51,14 @@ def bench_render(
     from anerf.bench.views import photographed_view, view_from_above
     from anerf.checkpoint.load import load_scene_model
     from anerf.cli.conditions_line import conditions_line
+    from anerf.jobs.places import find_checkpoint
     from anerf.scene.scene import load_scene
 
     _check(width, height, samples, march, frames)
     if view is not None and scene is None:
         raise InputError(f"--view {view} belongs to a scene: give it with --scene")
     before = load_average()
-    model = load_scene_model(checkpoint, prefix)
+    model = load_scene_model(find_checkpoint(checkpoint, prefix), "last")
     if scene is None:
         seen = view_from_above(model, width, height)
     else:

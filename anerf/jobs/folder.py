@@ -85,9 +85,10 @@ def begin_diary(accepted: AcceptedJob) -> None:
 
 
 def remove_torn_files(folder: Path) -> None:
-    """Remove what writers that were killed have left in a job's folder."""
-    for left in folder.glob(".*.tmp"):
-        left.unlink(missing_ok=True)
+    """Remove what writers that were killed have left in the folder of a job that has ended."""
+    for pattern in (".*.tmp", ".*.part", "checkpoints/**/.*.part"):
+        for left in folder.glob(pattern):
+            left.unlink(missing_ok=True)
 
 
 def read_accepted_job(folder: Path) -> AcceptedJob:

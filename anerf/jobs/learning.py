@@ -10,13 +10,14 @@ import torch
 
 from anerf.checkpoint.load import expert_box, field_setting
 from anerf.checkpoint.manifest import read_manifest
-from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint, step_folder
+from anerf.checkpoint.resolve import complete_steps, step_folder
 from anerf.checkpoint.shards import read_shard
 from anerf.errors import CheckpointError, JobError
 from anerf.field.spec import FieldSpec
 from anerf.geometry.boxes import Aabb
 from anerf.jobs import settings
 from anerf.jobs.folder import read_accepted_job
+from anerf.jobs.places import checkpoints_root, find_checkpoint
 from anerf.jobs.spec import EvalJob, Job, TrainJob
 from anerf.learn.adapt import Adapter, AdaptSettings
 from anerf.learn.evaluate import support_and_query
@@ -77,11 +78,11 @@ def learning_device() -> torch.device:
 
 def start_checkpoint(job: TrainJob, job_dir: str) -> str | None:
     """Where training goes on: the job's own last checkpoint, else the one that it names."""
-    own = str(settings.job_root(job_dir))
+    own = checkpoints_root(job, job_dir)
     steps = complete_steps(own)
     if steps:
         return step_folder(own, steps[-1])
-    return None if job.checkpoint_path is None else resolve_checkpoint(job.checkpoint_path, job.prefix)
+    return None if job.checkpoint_path is None else find_checkpoint(job.checkpoint_path, job.prefix)
 
 
 def _training(job: TrainJob, job_dir: str, expert: int) -> Expert:
@@ -247,7 +248,7 @@ def base_checkpoint(job: EvalJob) -> str:
     """The step folder that an adaptation starts from."""
     if job.checkpoint_path is None:
         raise CheckpointError("the job names no checkpoint: set checkpoint_path to a job's folder")
-    return resolve_checkpoint(job.checkpoint_path, job.prefix)
+    return find_checkpoint(job.checkpoint_path, job.prefix)
 
 
 def adaptation_batch(scene: Scene, job: EvalJob) -> str:
@@ -302,4 +303,4 @@ def job_of(job_dir: str) -> Job:
     job = read_accepted_job(Path(job_dir)).job
     if not job.use_stored_args or job.checkpoint_path is None:
         return job
-    return job.with_stored(read_manifest(resolve_checkpoint(job.checkpoint_path, job.prefix)).job)
+    return job.with_stored(read_manifest(find_checkpoint(job.checkpoint_path, job.prefix)).job)

@@ -68,6 +68,7 @@ _ACCEPTED: dict[Callable[..., object], Schema] = {
 _LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
 _MODELS: tuple[type[BaseModel], ...] = (TrainJob, EvalJob, ViewJob)
 _GIVEN = {"type": "string"}
+_LINES = (values.line, values.location)
 _SCENE = {
     "anyOf": [
         {"required": ["scene"], "properties": {"scene": _GIVEN}},
@@ -102,7 +103,7 @@ class _OurSchema(GenerateJsonSchema):
         if function in _ACCEPTED:
             return dict(_ACCEPTED[function])
         inner = super().function_before_schema(schema)
-        return {**inner, "pattern": r"^[^\u0000-\u001f\u007f]*$"} if function is values.line else inner
+        return {**inner, "pattern": r"^[^\u0000-\u001f\u007f]*$"} if function in _LINES else inner
 
     def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002
         return False

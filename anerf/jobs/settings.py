@@ -1,7 +1,6 @@
 """From a job's fields to the settings of the learning room."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -185,8 +184,3 @@ def partition_box(scene: Scene, partition: Partition, expert: int) -> Aabb:
     """An expert's box in the learning frame."""
     box = partition.boxes[expert]
     return learning_box((box.lo, box.hi), scene.origin, scene.scale)
-
-
-def job_root(job_dir: str) -> Path:
-    """Where a job's checkpoints lie."""
-    return Path(job_dir) / "checkpoints"

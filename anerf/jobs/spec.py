@@ -32,6 +32,7 @@ Layers = Annotated[Int, Field(ge=0, le=16)]
 Rate = Annotated[float, Field(gt=0, le=100)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Line = Annotated[str, BeforeValidator(values.line), Field(min_length=1, max_length=4096)]
+Location = Annotated[str, BeforeValidator(values.location), Field(min_length=1, max_length=4096)]
 Name = Annotated[str, BeforeValidator(values.name)]
 BackgroundColor = Annotated[str | tuple[float, float, float], BeforeValidator(values.background)]
 
@@ -48,7 +49,7 @@ class JobFields(BaseModel):
     dataset: Line = "drz"
     data_path: Line = "data/drz/"
     data_dirname: Line | None = None
-    scene: Line | None = None
+    scene: Location | None = None
     """A scene folder, instead of `<data_path>/out/<data_dirname>`."""
     mask_dirname: Name | None = None
     downscale: Annotated[float, Field(gt=0, le=1)] = 0.25
@@ -65,7 +66,7 @@ class JobFields(BaseModel):
     color_space: Literal["linear", "srgb"] = "linear"
     use_amp: bool = False
     use_occ: bool = True
-    checkpoint_path: Line | None = None
+    checkpoint_path: Location | None = None
     prefix: Annotated[str, BeforeValidator(values.checkpoint_prefix)] = "best"
     use_stored_args: bool = False
     devices: Annotated[tuple[int, ...] | None, BeforeValidator(values.devices)] = None
@@ -107,10 +108,10 @@ class JobFields(BaseModel):
 
     def resolved(self, base: Path) -> Self:
         """The same job with its paths made absolute from `base`; URIs with a scheme stay."""
-        fields = ["checkpoint_path", "scene"]
+        fields = ["checkpoint_path", "checkpoint_root", "scene"]
         if self.scene is None and self.data_dirname is not None:
             fields.append("data_path")
-        given = {name: getattr(self, name) for name in fields}
+        given = {name: getattr(self, name, None) for name in fields}
         return self._changed(
             {name: str(base / path) for name, path in given.items() if path and "://" not in path}
         )
@@ -154,7 +155,7 @@ class OptimizerFields(BaseModel):
 
 
 class ActorFields(BaseModel):
-    """How experts are dealt out to processes, and these to machines."""
+    """How experts are dealt out to processes, and these to machines; where they save."""
 
     experts_per_actor: Annotated[Int, Field(ge=1, le=10_000)] = 1
     """Experts that share a process."""
@@ -166,6 +167,8 @@ class ActorFields(BaseModel):
     """And GPUs; None: all."""
     memory_gib: Annotated[float, Field(gt=0, le=1e6)] | None = None
     """Memory that it is expected to need; None: not counted."""
+    checkpoint_root: Location | None = None
+    """Checkpoints go to a folder of the job's name below this; None: into the job's own folder."""
 
 
 class TrainJob(JobFields, OptimizerFields, ActorFields):

@@ -4,12 +4,17 @@ Each function is a pydantic validator that runs before types are checked: what i
 """
 
 import re
+from urllib.parse import parse_qsl, urlsplit
 
 from anerf.jobs.message import shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PREFIX = re.compile(r"best|last|step[0-9]{1,12}")
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+_AZURE = ("abfs", "abfss")
+"""Their URIs may name a container before the @."""
+_STORE_OPTIONS = {"region", "scheme", "endpoint_override", "force_virtual_addressing"}
 
 
 def whole(value: object) -> object:
@@ -21,6 +26,29 @@ def line(value: object) -> object:
     """A text that can be written in one line."""
     if isinstance(value, str) and _UNWRITABLE.search(value):
         raise ValueError(f"is {shown(value)}, give a text without control characters")
+    return value
+
+
+def location(value: object) -> object:
+    """A local path, or the URI of a store, which never holds a key: errors do not show it."""
+    value = line(value)
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    try:
+        split = urlsplit(value)
+        has_user = split.password is not None or (split.username is not None and split.scheme not in _AZURE)
+        asked = {key for key, _ in parse_qsl(split.query, keep_blank_values=True, strict_parsing=True)}
+    except ValueError:
+        raise ValueError("is not a URI, give one such as s3://bucket/folder?region=eu-west-1") from None
+    if has_user or "@" in split.query:
+        raise ValueError(
+            "holds a user or a key, leave it out: whoever runs the job gives these in the environment, as "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+    if not asked <= _STORE_OPTIONS:
+        raise ValueError(f"has options that are not known, give only {', '.join(sorted(_STORE_OPTIONS))}")
+    if split.fragment or "%" in split.path or any(part in (".", "..") for part in split.path.split("/")):
+        raise ValueError("has a path with %, #, . or .. in it, give the plain path")
     return value
 
 

@@ -12,7 +12,25 @@ from anerf.jobs.states import JobState
 from anerf.jobs.table import JobTable
 
 PARTS = st.sampled_from(
-    ["..", ".", "/", "\\", "a", "A-1", "\0", "\n", "~", "$HOME", "%2e%2e", "．．", "‥", " ", ""]
+    [
+        "..",
+        ".",
+        "/",
+        "\\",
+        "a",
+        "A-1",
+        "\0",
+        "\n",
+        "~",
+        "$HOME",
+        "%2e%2e",
+        "s3://",
+        "file:///",
+        "．．",
+        "‥",
+        " ",
+        "",
+    ]
 )
 PATHS = st.lists(PARTS, max_size=6).map("".join) | st.text(max_size=20)
 FIELDS = (
@@ -22,6 +40,7 @@ FIELDS = (
     "dataset",
     "mask_dirname",
     "checkpoint_path",
+    "checkpoint_root",
     "batch",
     "prefix",
 )

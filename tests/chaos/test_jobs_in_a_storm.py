@@ -125,7 +125,7 @@ def test_every_job_ends_once_in_the_right_state(place, record_property):
     wait_for(lambda: committed(str(stack.bootstrap_servers)) >= len(load.sendings))
 
     # Nothing is left over.
-    left = list(place.out.rglob(".*tmp*"))
+    left = [path for pattern in (".*tmp*", ".*.part") for path in place.out.rglob(pattern)]
     place.anerf("down")
     assert processes(stack) == []
     assert not any(listens(port) for port in stack.ports.values())

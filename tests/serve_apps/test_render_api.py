@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from PIL import Image
 
 from anerf.checkpoint.load import load_scene_model
 from anerf.geometry.cameras import Camera
+from anerf.jobs.folder import accept_job
+from anerf.jobs.spec import parse_job
 from anerf.render.picture import render_picture
 from serve_apps.service import RenderService
 from tests.serve_apps.endpoint import Endpoint
@@ -222,3 +225,15 @@ def test_a_client_that_goes_away_stops_its_render(out_root: Path, down: list[lis
 
     asyncio.run(leave())
     assert stopped.wait(5)
+
+
+def test_a_job_that_saves_elsewhere_is_rendered_from_there(
+    client: TestClient, out_root: Path, down: list[list[float]], tmp_path: Path
+) -> None:
+    elsewhere = f"file://{tmp_path}/elsewhere"
+    job = parse_job({"op": "train", "job_id": "far", "scene": "/s", "checkpoint_root": elsewhere})
+    accept_job(job, out_root, "run")
+    shutil.move(out_root / "demo" / "checkpoints", tmp_path / "elsewhere" / "far")
+    answer = client.post("/render", json=_body(down, checkpoint="far"))
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["x-anerf-step"] == "200"
