@@ -22,6 +22,7 @@ from anerf.checkpoint.manifest import (
 from anerf.checkpoint.resolve import complete_steps, mark_best, prune, shared_file, step_folder
 from anerf.checkpoint.shards import write_shard
 from anerf.checkpoint.storage import remove_torn
+from anerf.errors import StorageUnavailable
 from anerf.field.layout import FieldLayout
 from anerf.field.spec import FieldSpec
 from anerf.jobs.events import utc_now
@@ -99,7 +100,15 @@ class Checkpoints:
     def shards(self, step: int, pool: ExpertPool) -> dict[int, ShardRecord]:
         """The shards of a checkpoint at `step`, written by the pool's experts; they wait for storage."""
         saved: dict[int, ShardRecord] = {}
-        self.diary.insist(lambda: pool.save(step_folder(self.root, step), saved))
+
+        def save_the_others() -> None:
+            answers = pool.save(step_folder(self.root, step), besides=saved)
+            saved.update({e: answer for e, answer in answers.items() if isinstance(answer, ShardRecord)})
+            for answer in answers.values():
+                if isinstance(answer, StorageUnavailable):
+                    raise answer
+
+        self.diary.insist(save_the_others)
         return saved
 
     def save(self, manifest: Manifest, pool: ExpertPool) -> str:

@@ -159,20 +159,13 @@ class ExpertPool:
         self.catch_up()
         return self._finish(self._calls(method, self._group_of, lambda e: (self._step[e], *args)))
 
-    def save(self, step_uri: str, saved: dict[int, ShardRecord]) -> None:
-        """Let those experts write their shards in `step_uri` that are not in `saved` yet, and note who did.
-
-        Raises:
-            StorageUnavailable: somebody could not; call it again.
-        """
+    def save(self, step_uri: str, besides: Collection[int]) -> dict[int, ShardRecord | StorageUnavailable]:
+        """Let the other experts write their shards in `step_uri`: a record of each, or what hindered it."""
         self.catch_up()
-        missing = [expert for expert in self._group_of if expert not in saved]
-        calls = self._calls("save", missing, lambda e: (self._step[e], step_uri), StorageUnavailable)
-        answers = self._finish(calls)
-        saved |= {e: answer for e, answer in answers.items() if isinstance(answer, ShardRecord)}
-        for answer in answers.values():
-            if isinstance(answer, StorageUnavailable):
-                raise answer
+        experts = [expert for expert in self._group_of if expert not in besides]
+        return self._finish(
+            self._calls("save", experts, lambda e: (self._step[e], step_uri), StorageUnavailable)
+        )
 
     def _call_present(self, method: str, *args: Any) -> dict[int, Any]:
         """The same of those who are not far behind."""
