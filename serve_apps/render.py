@@ -91,8 +91,13 @@ class RendererReplicas:
         """See `renderers.Renderers`."""
         start = time.monotonic()
         for attempt in range(1, _ATTEMPTS + 1):
+            asked = self._handle.do.remote(work, *arguments)
             try:
-                return await cast(Any, self._handle.do.remote(work, *arguments))
+                return await cast(Any, asked)
+            except asyncio.CancelledError:
+                # Serve does so when a client goes away, not when we stop waiting.
+                asked.cancel()
+                raise
             except RayTaskError as error:
                 cause = error.cause
                 raise (cause if isinstance(cause, AnerfError) else error) from error
