@@ -14,7 +14,7 @@ import torch
 from anerf.checkpoint import storage
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import expert_file, shared_file
-from anerf.checkpoint.shards import copy_shard, read_shard, write_shard
+from anerf.checkpoint.shards import copy_shard, map_shard, read_shard, write_shard
 from anerf.errors import CheckpointError
 
 
@@ -161,3 +161,44 @@ def test_file_uris_work_as_paths_do(tmp_path: Path) -> None:
 def test_an_unknown_store_is_named() -> None:
     with pytest.raises(CheckpointError, match="cannot be opened"):
         storage.read_bytes("nonsense://bucket/x")
+
+
+def test_a_mapped_shard_is_the_read_one_and_lies_in_its_file(step: str) -> None:
+    uri = expert_file(step, 0)
+    record = write_shard(uri, _tensors(), {})
+    mapped, read = map_shard(step, record), read_shard(step, record)
+    assert mapped.keys() == read.keys()
+    for name, tensor in mapped.items():
+        assert torch.equal(tensor.nan_to_num(9), read[name].nan_to_num(9))
+        assert _mapped_file(tensor) == uri
+        assert _mapped_file(read[name]) != uri
+    # One that takes the file's place does not change what is mapped.
+    write_shard(uri, {"other": torch.ones(1000)}, {})
+    assert all(torch.equal(t.nan_to_num(9), read[n].nan_to_num(9)) for n, t in mapped.items())
+    with pytest.raises(CheckpointError, match=r"experts/0\.safetensors .* sha256"):
+        map_shard(step, record)
+
+
+def test_a_shard_that_is_not_whole_is_not_mapped(step: str) -> None:
+    uri = expert_file(step, 0)
+    record = write_shard(uri, _tensors(), {})
+    Path(uri).write_bytes(Path(uri).read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="bytes where its manifest says"):
+        map_shard(step, record)
+    Path(uri).unlink()
+    with pytest.raises(CheckpointError, match="is missing"):
+        map_shard(step, record)
+    data = b"no safetensors"
+    Path(uri).write_bytes(data)
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
+        map_shard(step, ShardRecord(record.file, hashlib.sha256(data).hexdigest(), len(data)))
+
+
+def _mapped_file(tensor: torch.Tensor) -> str:
+    """The file that a tensor's memory belongs to (Linux); none for ordinary memory."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        addresses, *rest = line.split(maxsplit=5)
+        first, end = (int(address, 16) for address in addresses.split("-"))
+        if first <= tensor.data_ptr() < end:
+            return rest[4] if len(rest) == 5 else ""
+    return ""
