@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from anerf.geometry.boxes import Aabb
 from anerf.geometry.rays import look_at
+from anerf.geometry.rotations import quaternion_of, rotation_of
 
 _FLIP = np.array([1.0, -1.0, -1.0])
 _OBLIQUE_DEG = 40.0
@@ -40,37 +41,6 @@ class ViewFrame:
     def point(self, enu: Float[np.ndarray, "*n 3"] | tuple[float, float, float]) -> Float[np.ndarray, "*n 3"]:
         """Positions in ENU metres as the browser's."""
         return (np.asarray(enu, np.float64) - np.array(self.origin)) / self.scale
-
-
-def rotation_of(wxyz: Float[np.ndarray, "4"]) -> Float[np.ndarray, "3 3"]:
-    """The rotation matrix of a quaternion of any length but 0."""
-    w, x, y, z = np.asarray(wxyz, np.float64) / np.linalg.norm(wxyz)
-    return np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
-
-
-def quaternion_of(rotation: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "4"]:
-    """The unit quaternion (w >= 0) of a rotation matrix."""
-    xx, yy, zz = np.diag(rotation)
-    # Squares of 2w, 2x, 2y, 2z; the largest is the safe one to divide by.
-    squares = np.array([1 + xx + yy + zz, 1 + xx - yy - zz, 1 - xx + yy - zz, 1 - xx - yy + zz])
-    r = rotation
-    rows = np.array(
-        [
-            [squares[0], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]],
-            [r[2, 1] - r[1, 2], squares[1], r[1, 0] + r[0, 1], r[0, 2] + r[2, 0]],
-            [r[0, 2] - r[2, 0], r[1, 0] + r[0, 1], squares[2], r[2, 1] + r[1, 2]],
-            [r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[2, 1] + r[1, 2], squares[3]],
-        ]
-    )
-    wxyz = rows[int(squares.argmax())]
-    wxyz = wxyz / np.linalg.norm(wxyz)
-    return -wxyz if wxyz[0] < 0 else wxyz
 
 
 def oblique_pose(box: Aabb, fov_y_deg: float) -> Float[np.ndarray, "3 4"]:
