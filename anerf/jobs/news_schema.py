@@ -98,7 +98,7 @@ def status_schema() -> Schema:
     properties: dict[str, Any] = {
         "version": {"const": MESSAGE_VERSION},
         "job_id": _TEXT,
-        "op": {"enum": ["train", "eval", "view"]},
+        "op": {"enum": ["train", "eval", "view", "video"]},
         "origin": {"type": "string", "description": "Who brought the job, such as `kafka` or `run`."},
         "accepted_at": _TIME,
         "folder": _TEXT,

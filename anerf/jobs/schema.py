@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from anerf.jobs import values
-from anerf.jobs.spec import EvalJob, TrainJob, ViewJob
+from anerf.jobs.spec import EvalJob, TrainJob, VideoJob, ViewJob
 from anerf.jobs.topics import MESSAGE_VERSION
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -24,6 +24,11 @@ _LIST = r"^\s*[0-9]{1,9}\s*(,\s*[0-9]{1,9}\s*)*$"
 _ACCEPTED: dict[Callable[..., object], Schema] = {
     values.name: {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"},
     values.checkpoint_prefix: {"type": "string", "pattern": "^(best|last|step[0-9]{1,12})$"},
+    values.camera_path: {
+        "type": "string",
+        "pattern": r"^(?!.*[\u0000-\u001f\u007f])(" + "|".join(values.CANNED_PATHS) + r"|.*\.json)$",
+        "maxLength": 4096,
+    },
     values.steps: {
         "anyOf": [
             _STEP,
@@ -66,7 +71,7 @@ _ACCEPTED: dict[Callable[..., object], Schema] = {
 """What people may write where a validator of ours makes it what the job needs."""
 
 _LIMITS = {"ge": "minimum", "le": "maximum", "gt": "exclusiveMinimum", "lt": "exclusiveMaximum"}
-_MODELS: tuple[type[BaseModel], ...] = (TrainJob, EvalJob, ViewJob)
+_MODELS: tuple[type[BaseModel], ...] = (TrainJob, EvalJob, ViewJob, VideoJob)
 _GIVEN = {"type": "string"}
 _LINES = (values.line, values.location)
 _SCENE = {
@@ -81,6 +86,7 @@ _NEEDED: dict[type[BaseModel], list[Schema]] = {
     TrainJob: [_SCENE],
     EvalJob: [{"anyOf": [*_SCENE["anyOf"], _STORED]}, _CHECKPOINT],
     ViewJob: [_CHECKPOINT],
+    VideoJob: [_CHECKPOINT],
 }
 _EXAMPLES = [
     {"op": "train", "job_id": "block-1", "scene": "scenes/block", "outer_steps": 2000},
@@ -92,6 +98,7 @@ _EXAMPLES = [
         "tto": "1,16",
     },
     {"op": "view", "checkpoint_path": "logs/block-1", "port": 7070},
+    {"op": "video", "checkpoint_path": "logs/block-1", "camera_path": "turntable", "seconds": 8},
 ]
 
 
@@ -125,7 +132,6 @@ def job_models(ref: str = "#/$defs/{model}", mode: JsonSchemaMode = "validation"
         }
         for name in sorted(shared - properties.keys()):
             properties[name] = {"description": "Accepted and ignored: a field of other kinds of jobs."}
-        properties["camera_path"] = {"description": "Accepted and ignored."}
         properties["max_res"] = {**properties["max_resolution"], "description": "Older name: max_resolution."}
         schema["required"] = [name for name in schema.get("required", []) if name != "job_id"]
         schema["allOf"] = _NEEDED[model]

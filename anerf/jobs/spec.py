@@ -1,4 +1,4 @@
-"""What a job may say: the settings of a training, an adaptation or a viewer, with defaults and limits.
+"""What a job may say: the settings of a training, an adaptation, a viewer or a video.
 
 The names are those of the older system's job files, so that these run unchanged. Types are strict: a
 number in quotes is a mistake, and the message that says so is the one sentence a user gets to read.
@@ -23,18 +23,22 @@ from pydantic import (
 
 from anerf.errors import JobError
 from anerf.jobs import values
+from anerf.jobs.field_groups import (
+    ActorFields,
+    Count,
+    Int,
+    Layers,
+    Line,
+    Location,
+    Name,
+    OptimizerFields,
+    Rate,
+    ResourceFields,
+    Share,
+    Width,
+)
 from anerf.jobs.message import MAX_PROBLEMS, problem, read_json_object, sentence, shown, unknown_key
-
-Int = Annotated[int, BeforeValidator(values.whole)]
-Count = Annotated[Int, Field(ge=1, le=1_000_000_000)]
-Width = Annotated[Int, Field(ge=1, le=4096)]
-Layers = Annotated[Int, Field(ge=0, le=16)]
-Rate = Annotated[float, Field(gt=0, le=100)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Line = Annotated[str, BeforeValidator(values.line), Field(min_length=1, max_length=4096)]
-Location = Annotated[str, BeforeValidator(values.location), Field(min_length=1, max_length=4096)]
-Name = Annotated[str, BeforeValidator(values.name)]
-BackgroundColor = Annotated[str | tuple[float, float, float], BeforeValidator(values.background)]
+from anerf.jobs.video_fields import VideoFields
 
 
 class JobFields(BaseModel):
@@ -108,13 +112,17 @@ class JobFields(BaseModel):
 
     def resolved(self, base: Path) -> Self:
         """The same job with its paths made absolute from `base`; URIs with a scheme stay."""
-        fields = ["checkpoint_path", "checkpoint_root", "scene"]
+        fields = ["checkpoint_path", "checkpoint_root", "scene", *self._own_paths()]
         if self.scene is None and self.data_dirname is not None:
             fields.append("data_path")
         given = {name: getattr(self, name, None) for name in fields}
         return self._changed(
             {name: str(base / path) for name, path in given.items() if path and "://" not in path}
         )
+
+    def _own_paths(self) -> list[str]:
+        """Fields of this kind of job that are paths."""
+        return []
 
     def with_stored(self, stored: Mapping[str, Any]) -> Self:
         """The same job, with the settings that it does not give itself taken from a stored job."""
@@ -132,43 +140,6 @@ class JobFields(BaseModel):
         changed = self.model_copy(update=update)
         changed._ignored = self._ignored
         return changed
-
-
-class OptimizerFields(BaseModel):
-    """Rays and rates, for learning beforehand and for adapting."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    support_rays: Count = 4000
-    query_rays: Count = 2000
-    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: Rate = 1e-4
-    encoding_lr: Rate = 1e-2
-    sigma_lr: Rate = 2e-3
-    color_lr: Rate = 2e-3
-    bg_lr: Rate = 1e-3
-    density_cap_per_m: Annotated[float, Field(gt=0, le=1e6)] = 10.0
-    """Densities are held below this, so that no sample is opaque by itself."""
-    sample_floor: Share = 0.3
-    """Share of a ray's samples that go where the density grid sees nothing."""
-    lpips: bool = True
-
-
-class ActorFields(BaseModel):
-    """How experts are dealt out to processes, and these to machines; where they save."""
-
-    experts_per_actor: Annotated[Int, Field(ge=1, le=10_000)] = 1
-    """Experts that share a process."""
-    placement: Literal["spread", "pack"] | None = None
-    """Whether these processes go to many machines or to few; None: where Ray finds room."""
-    cpus: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Cores that the job takes of the cluster; None: all, so that no other learns beside it."""
-    gpus: Annotated[float, Field(ge=0, le=1e5)] | None = None
-    """And GPUs; None: all."""
-    memory_gib: Annotated[float, Field(gt=0, le=1e6)] | None = None
-    """Memory that it is expected to need; None: not counted."""
-    checkpoint_root: Location | None = None
-    """Checkpoints go to a folder of the job's name below this; None: into the job's own folder."""
 
 
 class TrainJob(JobFields, OptimizerFields, ActorFields):
@@ -313,15 +284,31 @@ class ViewJob(JobFields):
         return self
 
 
-Job = TrainJob | EvalJob | ViewJob
+class VideoJob(JobFields, VideoFields, ResourceFields):
+    """Film a checkpoint along a camera path."""
 
-_MODELS: dict[str, type[TrainJob] | type[EvalJob] | type[ViewJob]] = {
+    op: Literal["video"]
+    ray_samples: Annotated[Int, Field(ge=1, le=4096)] = 32
+
+    def _own_paths(self) -> list[str]:
+        return ["before_checkpoint_path", *(["camera_path"] if self.is_saved_path else [])]
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        _need_checkpoint(self)
+        return self
+
+
+Job = TrainJob | EvalJob | ViewJob | VideoJob
+
+_MODELS: dict[str, type[TrainJob] | type[EvalJob] | type[ViewJob] | type[VideoJob]] = {
     "train": TrainJob,
     "eval": EvalJob,
     "view": ViewJob,
+    "video": VideoJob,
 }
 _ALIASES = {"max_res": "max_resolution"}
-_OF_ANY_JOB = {field for model in _MODELS.values() for field in model.model_fields} | {"camera_path"}
+_OF_ANY_JOB = {field for model in _MODELS.values() for field in model.model_fields}
 _OF_THE_RUN = {"max_attempts", "priority", "deadline_s"} | set(ActorFields.model_fields)
 _NEVER_STORED = {"op", "job_id", "checkpoint_path", "prefix", "use_stored_args"} | _OF_THE_RUN
 _NO_SCENE = "`scene` is missing, give the scene's folder, or `data_path` and `data_dirname`"
@@ -342,7 +329,7 @@ def parse_job(message: bytes | str | Mapping[str, Any], made_up_from: str | None
     content = dict(message) if isinstance(message, Mapping) else read_json_object(message)
     op = content.get("op", "train")
     if not isinstance(op, str) or op not in _MODELS:
-        raise JobError(sentence([f"`op` is {shown(op)}, give one of 'train', 'eval' or 'view'"]))
+        raise JobError(sentence([f"`op` is {shown(op)}, give one of 'train', 'eval', 'view' or 'video'"]))
     model = _MODELS[op]
 
     problems = []
@@ -367,7 +354,7 @@ def parse_job(message: bytes | str | Mapping[str, Any], made_up_from: str | None
         problems += [problem(found) for found in error.errors(include_url=False)]
     if job is None or problems:
         if "op" not in content:
-            problems.append("`op` is missing and was read as train, give train, eval or view")
+            problems.append("`op` is missing and was read as train, give train, eval, view or video")
         raise JobError(sentence(problems, n_more=len(unknown[MAX_PROBLEMS:])))
     job._ignored = tuple(
         sorted(key for key in content if key in _OF_ANY_JOB and key not in model.model_fields)
@@ -386,7 +373,7 @@ def _need_scene(job: TrainJob | EvalJob) -> None:
         raise ValueError(_NO_SCENE)
 
 
-def _need_checkpoint(job: EvalJob | ViewJob) -> None:
+def _need_checkpoint(job: EvalJob | ViewJob | VideoJob) -> None:
     if job.checkpoint_path is None:
         raise ValueError(
             "`checkpoint_path` is missing, give the folder of the job or checkpoint to start from"

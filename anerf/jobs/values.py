@@ -10,6 +10,8 @@ from anerf.jobs.message import shown
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _PREFIX = re.compile(r"best|last|step[0-9]{1,12}")
+CANNED_PATHS = ("spiral_in", "turntable", "east_west", "north_south", "full_coverage")
+"""Names of the camera paths of `anerf.geometry.canned_paths`."""
 _UNWRITABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 _AZURE = ("abfs", "abfss")
@@ -66,6 +68,15 @@ def checkpoint_prefix(value: object) -> object:
     """`best`, `last` or `step<number>`."""
     if isinstance(value, str) and not _PREFIX.fullmatch(value):
         raise ValueError(f"is {shown(value)}, give best, last or step<number>, such as step2000")
+    return value
+
+
+def camera_path(value: object) -> object:
+    """The name of a path over every scene, or the file of a saved one."""
+    if isinstance(value, str) and value not in CANNED_PATHS and not value.endswith(".json"):
+        raise ValueError(
+            f"is {shown(value)}, give one of {', '.join(CANNED_PATHS)}, or the .json file of a saved path"
+        )
     return value
 
 

@@ -41,6 +41,9 @@ FIELDS = (
     "mask_dirname",
     "checkpoint_path",
     "checkpoint_root",
+    "before_checkpoint_path",
+    "camera_path",
+    "flight",
     "batch",
     "prefix",
 )
@@ -54,7 +57,7 @@ def files_below(root: Path) -> set[Path]:
 @given(
     PATHS,
     st.dictionaries(st.sampled_from(FIELDS), PATHS, max_size=4),
-    st.sampled_from(["train", "eval", "view"]),
+    st.sampled_from(["train", "eval", "view", "video"]),
 )
 def test_nothing_is_written_outside_the_jobs_folder(job_id, fields, op):
     message = {"op": op, "scene": "s", "checkpoint_path": "c", "job_id": job_id, **fields}

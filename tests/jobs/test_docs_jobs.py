@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from anerf.jobs.spec import EvalJob, TrainJob, ViewJob
+from anerf.jobs.spec import EvalJob, TrainJob, VideoJob, ViewJob
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "jobs.md"
 SECTIONS_OF = {
-    TrainJob: ("Every job", "Training and adapting", "Training"),
-    EvalJob: ("Every job", "Training and adapting", "Adapting"),
+    TrainJob: ("Every job", "Sharing the cluster", "Training and adapting", "Training"),
+    EvalJob: ("Every job", "Sharing the cluster", "Training and adapting", "Adapting"),
     ViewJob: ("Every job", "Viewing"),
+    VideoJob: ("Every job", "Sharing the cluster", "Videos"),
 }
 ROW = re.compile(r"\| `(?P<field>\w+)` \| (?P<default>[^|]+) \| (?P<meaning>[^|]+) \|")
 

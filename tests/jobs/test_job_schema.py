@@ -15,7 +15,7 @@ from anerf.jobs.asyncapi import asyncapi_document
 from anerf.jobs.folder import accept_job
 from anerf.jobs.news_schema import dead_letter_schema, event_schema, status_schema
 from anerf.jobs.schema import job_schema
-from anerf.jobs.spec import EvalJob, TrainJob, ViewJob, parse_job
+from anerf.jobs.spec import EvalJob, TrainJob, VideoJob, ViewJob, parse_job
 
 ROOT = Path(__file__).resolve().parents[2]
 JOB = Draft202012Validator(job_schema())
@@ -60,6 +60,8 @@ def test_examples_are_jobs():
         {"op": "eval", "checkpoint_path": "c"},
         {"op": "eval", "scene": None, "checkpoint_path": "c"},
         {"op": "view"},
+        {"op": "video"},
+        {"op": "video", "checkpoint_path": "c", "camera_path": "orbit"},
         {**EVAL, "tto": "soon"},
         {**EVAL, "tto_seconds": 0},
         {**EVAL, "prefix": "newest"},
@@ -79,18 +81,33 @@ VALUES = st.one_of(
     st.integers(0, 5000).map(float),
     st.floats(0, 2),
     st.sampled_from(
-        ["all", "0,1", "1, 4", "16", "best", "step7", "linear", "march", "white", "a b", "é", "10.5"]
+        [
+            "all",
+            "turntable",
+            "a.json",
+            "0,1",
+            "1, 4",
+            "16",
+            "best",
+            "step7",
+            "linear",
+            "march",
+            "white",
+            "a b",
+            "é",
+            "10.5",
+        ]
     ),
     st.lists(st.sampled_from([0, 1, 0.5, "2"]), max_size=3),
 )
 FIELDS = sorted(
-    {*TrainJob.model_fields, *EvalJob.model_fields, *ViewJob.model_fields, "max_res", "camera_path"}
+    {*TrainJob.model_fields, *EvalJob.model_fields, *ViewJob.model_fields, *VideoJob.model_fields, "max_res"}
 )
 
 
 @given(
     st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=3),
-    st.sampled_from(["train", "eval", "view", None]),
+    st.sampled_from(["train", "eval", "view", "video", None]),
 )
 def test_whatever_the_parser_takes_is_valid(fields, op):
     message = {"scene": "s", "checkpoint_path": "c", **fields, **({} if op is None else {"op": op})}

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from anerf.errors import JobError
 from anerf.jobs.message import MAX_MESSAGE_BYTES
-from anerf.jobs.spec import EvalJob, TrainJob, ViewJob, fingerprint, parse_job
+from anerf.jobs.spec import EvalJob, TrainJob, VideoJob, ViewJob, fingerprint, parse_job
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 TRAIN = {"op": "train", "scene": "scenes/block"}
@@ -22,7 +22,9 @@ def refusal(message: bytes | str | dict) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("name", "model"), [("train", TrainJob), ("eval", EvalJob), ("view", ViewJob)])
+@pytest.mark.parametrize(
+    ("name", "model"), [("train", TrainJob), ("eval", EvalJob), ("view", ViewJob), ("video", VideoJob)]
+)
 def test_the_older_systems_job_files_parse(name, model):
     job = parse_job((CONFIGS / f"{name}.json").read_bytes())
     assert isinstance(job, model)
@@ -111,12 +113,39 @@ def test_fields_of_another_kind_of_job_are_accepted_and_named():
         ({"near": 5, "far": 3}, "`near` is 5.0 and `far` is 3.0"),
         ({"seed": -1}, "`seed` is -1, give at least 0"),
         ({"seed": 10**30}, "give at most 4294967295"),
-        ({"op": "video"}, "`op` is \"video\", give one of 'train', 'eval' or 'view'"),
+        ({"op": "film"}, "`op` is \"film\", give one of 'train', 'eval', 'view' or 'video'"),
         ({"op": ["train"]}, "`op` is a list of 1"),
     ],
 )
 def test_a_wrong_field_is_named_with_its_value_and_the_remedy(change, sentence):
     assert sentence in refusal({**TRAIN, **change})
+
+
+VIDEO = {"op": "video", "checkpoint_path": "logs/a"}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"camera_path": "orbit"}, '`camera_path` is "orbit", give one of spiral_in, turntable'),
+        ({"width": 641}, "`width` is 641, give an even number"),
+        ({"height": 4000}, "give at most 2160"),
+        ({"layer": "before_after"}, "`before_checkpoint_path` is missing"),
+        ({"fps": 0}, "give at least 1"),
+        ({"checkpoint_path": None}, "`checkpoint_path` is missing"),
+    ],
+)
+def test_a_wrong_field_of_a_video_is_named(change, sentence):
+    assert sentence in refusal({**VIDEO, **change})
+
+
+def test_paths_of_a_video_start_where_the_others_do():
+    given = {**VIDEO, "camera_path": "paths/a.json", "layer": "before_after", "before_checkpoint_path": "b"}
+    job = parse_job(given).resolved(Path("/base"))
+    assert (job.checkpoint_path, job.camera_path) == ("/base/logs/a", "/base/paths/a.json")
+    assert job.before_checkpoint_path == "/base/b"
+    canned = parse_job({**VIDEO, "camera_path": "turntable"}).resolved(Path("/base"))
+    assert (canned.camera_path, canned.before_checkpoint_path) == ("turntable", None)
 
 
 def test_all_problems_stand_in_one_sentence():
@@ -164,7 +193,15 @@ JSON = st.recursive(
     max_leaves=8,
 )
 FIELDS = st.sampled_from(
-    sorted({*TrainJob.model_fields, *EvalJob.model_fields, *ViewJob.model_fields, "max_res"})
+    sorted(
+        {
+            *TrainJob.model_fields,
+            *EvalJob.model_fields,
+            *ViewJob.model_fields,
+            *VideoJob.model_fields,
+            "max_res",
+        }
+    )
 )
 
 
@@ -174,7 +211,9 @@ def test_no_bytes_bring_it_down(message):
         parse_job(message)
 
 
-@given(st.dictionaries(FIELDS | st.text(), JSON, max_size=6), st.sampled_from(["train", "eval", "view"]))
+@given(
+    st.dictionaries(FIELDS | st.text(), JSON, max_size=6), st.sampled_from(["train", "eval", "view", "video"])
+)
 def test_no_values_bring_it_down(fields, op):
     message = json.dumps({"scene": "s", "checkpoint_path": "c", "op": op, **fields})
     try:
