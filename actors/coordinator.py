@@ -1,4 +1,4 @@
-"""`MetaCoordinator`: one training or adaptation job, from its folder to its summary."""
+"""`MetaCoordinator`: one training, adaptation or video job, from its folder to its summary."""
 
 import logging
 from pathlib import Path
@@ -8,6 +8,7 @@ import ray
 
 from actors.adapting import AdaptRun
 from actors.figures import FigureLog, LiveFigures
+from actors.filming import VideoRun
 from actors.interlude import Interlude
 from actors.offers import Answer, Offers
 from actors.patience import PatientDiary
@@ -18,7 +19,7 @@ from anerf.errors import JobError
 from anerf.jobs.events import JobLog
 from anerf.jobs.folder import read_accepted_job, trace_of_job
 from anerf.jobs.learning import job_of
-from anerf.jobs.spec import EvalJob, TrainJob
+from anerf.jobs.spec import EvalJob, TrainJob, VideoJob
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ class MetaCoordinator:
         if isinstance(job, EvalJob):
             log.info("adapting to batch %s", job.batch or "(the only one)")
             return AdaptRun(job, self._dir, events, between).run()
+        if isinstance(job, VideoJob):
+            log.info("filming along %s", job.camera_path)
+            return VideoRun(job, self._dir, events, self._steering.is_cancelled).run()
         raise JobError(f"a {job.op} job is not for the coordinator: it is run by its own actor")
 
     @ray.method(concurrency_group="control")

@@ -40,6 +40,7 @@ COMMANDS = MappingProxyType(
         "inspect": Command(
             "anerf.cli.inspect", "inspect", "show where a scene's cameras, experts and GPS are"
         ),
+        "render": Command("anerf.cli.render", "render", "render one picture of a checkpoint"),
         "schema": Command(
             "anerf.cli.schema", "schema", "print the JSON Schema of jobs, or AsyncAPI of topics"
         ),

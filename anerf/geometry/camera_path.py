@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from anerf.errors import InputError
-from anerf.geometry.rotations import rotation_by, rotation_vector
+from anerf.geometry.rotations import is_rotation, rotation_by, rotation_vector
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,10 +45,7 @@ class CameraPath:
                     f"key frame {i} has time {key.time_s} s and a field of view of {key.fov_y_deg} degrees:"
                     " give a finite time and an angle between 0 and 180"
                 )
-            r = key.c2w[:, :3]
-            if not (np.isfinite(key.c2w).all() and np.allclose(r.T @ r, np.eye(3), atol=1e-3)) or (
-                np.linalg.det(r) < 0
-            ):
+            if not (is_rotation(key.c2w[:, :3]) and np.isfinite(key.c2w).all()):
                 raise InputError(
                     f"key frame {i}: the first three columns of c2w are not a rotation; give unit,"
                     " orthogonal, right-handed axes (right, up, back), without scale"

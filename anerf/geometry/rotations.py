@@ -50,3 +50,10 @@ def rotation_by(vector: Float[np.ndarray, "3"]) -> Float[np.ndarray, "3 3"]:
     return rotation_of(
         np.array([np.cos(np.linalg.norm(half)), *half * np.sinc(np.linalg.norm(half) / np.pi)])
     )
+
+
+def is_rotation(matrix: Float[np.ndarray, "3 3"]) -> bool:
+    """Whether columns are unit, orthogonal and right-handed, as far as numbers with four digits can be."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_orthogonal = np.allclose(matrix.T @ matrix, np.eye(3), atol=1e-3)
+        return bool(is_orthogonal and np.linalg.det(matrix) > 0)
