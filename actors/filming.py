@@ -139,13 +139,15 @@ class VideoRun:
     def _film(
         self, video: VideoWriter, renderers: list[Any], frames: list[KeyFrame], range_m: Range | None
     ) -> None:
-        began = told = time.monotonic()
+        # The first frames come when their processes have started, which says nothing about the others.
+        first_at = told = time.monotonic()
         for done, frame in enumerate(self._rendered(renderers, frames, range_m), start=1):
             video.write(frame)
             now = time.monotonic()
-            if now - told >= _PROGRESS_S or done == len(frames):
+            first_at = now if done == 1 else first_at
+            if (now - told >= _PROGRESS_S and done > len(renderers)) or done == len(frames):
                 told = now
-                a_frame_s = (now - began) / done
+                a_frame_s = (now - first_at) / max(done - 1, 1)
                 rays = frame.shape[0] * frame.shape[1]
                 self._events.append(
                     "progress",

@@ -22,6 +22,7 @@ from anerf.geometry.cameras import Camera
 from anerf.geometry.canned_paths import CANNED_PATHS, CannedPath, canned_path
 from anerf.geometry.geodesy import GeodeticReference, enu_to_geodetic
 from anerf.geometry.viewpoints import Place, pose_from_matrix, pose_looking_at
+from anerf.learn.rays import flight_of
 from anerf.products.colormap import depth_range_m
 from anerf.products.layers import FileFormat, Layer, encode_layer
 from anerf.products.path_file import read_path
@@ -182,7 +183,13 @@ def _pinhole(size: tuple[int, int] | None, fov: float | None) -> Camera:
 def _photographed(manifest: Manifest, name: str, size: tuple[int, int] | None, fov: float | None) -> _View:
     if fov is not None:
         raise InputError("--fov does not go with --frame, whose lens is that of the photograph: leave it out")
-    frame = _frame_of(load_scene(manifest.scene.root).frames, name)
+    scene = load_scene(manifest.scene.root)
+    if scene.reference != GeodeticReference(*manifest.scene.reference):
+        raise InputError(
+            f"scene {scene.root} was prepared anew about another reference than the checkpoint's: give the pose"
+            " in another way"
+        )
+    frame = _frame_of(scene.frames, name)
     camera = frame.camera
     if size is not None:
         camera = camera.scaled(size[0] / camera.width)
@@ -191,7 +198,7 @@ def _photographed(manifest: Manifest, name: str, size: tuple[int, int] | None, f
                 f"--size {size[0]} {size[1]} is not of the shape of {frame.file}: give"
                 f" {camera.width} {camera.height}"
             )
-    return _View(camera, frame.c2w, frame.split)
+    return _View(camera, frame.c2w, flight_of(frame.split))
 
 
 def _frame_of(frames: tuple[Frame, ...], name: str) -> Frame:

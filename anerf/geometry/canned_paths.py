@@ -14,12 +14,14 @@ CANNED_PATHS: tuple[str, ...] = get_args(CannedPath)
 
 _KEYS_A_TURN = 24
 _SPIRAL_TURNS = 2
+_TURN_RADIUS = 0.6  # of the box's diagonal
 _SPIRAL_END = 0.25  # of the radius that it begins with
 _TURN_DOWN_DEG = (
     35.0  # at least so steeply a turn looks at the middle: what is seen flatly was rarely photographed
 )
 _FLIGHT_DOWN_DEG, _SWEEP_DOWN_DEG = 50.0, 65.0
 _ROW_OVERLAP = 0.2
+_INSET = 0.12  # of the way across: at the borders half of a picture would be empty
 _MOST_ROWS = 12
 
 
@@ -55,7 +57,7 @@ def _turns(box: Aabb, height_m: float, n_turns: int, end: float) -> list[np.ndar
     """About the middle of the ground, from the south anticlockwise, the radius falling to a share `end`."""
     x, y, _ = box.center
     ground_m = box.lo[2]
-    radius_m = 0.75 * math.hypot(box.size[0], box.size[1])
+    radius_m = _TURN_RADIUS * math.hypot(box.size[0], box.size[1])
     slope = math.tan(math.radians(_TURN_DOWN_DEG))
     poses = []
     for i in range(n_turns * _KEYS_A_TURN + 1):
@@ -69,8 +71,9 @@ def _turns(box: Aabb, height_m: float, n_turns: int, end: float) -> list[np.ndar
 
 
 def _flight(box: Aabb, height_m: float, axis: int) -> list[np.ndarray]:
-    """Along an axis towards its lower end, looking ahead at the ground from one border to the other."""
-    targets = np.linspace(box.hi[axis], box.lo[axis], 5)
+    """Along an axis towards its lower end, looking ahead at the ground from near one border to near the other."""
+    inset_m = _INSET * box.size[axis]
+    targets = np.linspace(box.hi[axis] - inset_m, box.lo[axis] + inset_m, 5)
     back_m = (height_m - box.lo[2]) / math.tan(math.radians(_FLIGHT_DOWN_DEG))
     poses = []
     for along in targets:
