@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import tyro
 from jaxtyping import Float
+from PIL import Image
 from rich.console import Console
 
 from anerf.checkpoint.load import load_scene_model
@@ -23,18 +24,20 @@ from anerf.geometry.canned_paths import CANNED_PATHS, CannedPath, canned_path
 from anerf.geometry.geodesy import GeodeticReference, enu_to_geodetic
 from anerf.geometry.viewpoints import Place, pose_from_matrix, pose_looking_at
 from anerf.learn.rays import flight_of
-from anerf.products.colormap import depth_range_m
-from anerf.products.layers import FileFormat, Layer, encode_layer
+from anerf.products.colormap import Range, depth_range_m
+from anerf.products.layers import layer_picture
 from anerf.products.path_file import read_path
-from anerf.render.picture import SAMPLES_AT_ONCE, render_picture
+from anerf.render.picture import SAMPLES_AT_ONCE, Picture, render_picture
 from anerf.scene.frames import Frame
 from anerf.scene.scene import load_scene
 
-FORMATS: dict[str, FileFormat] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".npy": "npy"}
+PictureLayer = Literal["rgb", "depth", "opacity"]
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")
 _SIZE = (640, 480)
 _MAX_SIDE_PX = 16_384
 _MAX_POSE_BYTES = 65_536
 _SHOW_AFTER_S = 1.0
+_QUALITY = 92  # of .jpg and .webp
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def render(
     frame: str | None = None,
     path: str | None = None,
     at: float = 0.0,
-    layer: Layer = "rgb",
+    layer: PictureLayer = "rgb",
     size: tuple[int, int] | None = None,
     fov: float | None = None,
     samples: int = 32,
@@ -70,7 +73,7 @@ def render(
 
     Args:
         checkpoint: Folder of a job, its checkpoints/ or a step.
-        out: File to write: .png or .jpg to look at, .npy with numbers (depth in metres).
+        out: File to write: .png, .jpg or .webp to look at, .npy with numbers (depth in metres).
         prefix: Which checkpoint of a job: best, last or step<N>.
         pose: File with 3 or 4 rows of 4 numbers, as text or JSON: camera to world, ENU metres about the
             scene's reference, axes right, up, back.
@@ -87,7 +90,7 @@ def render(
         expert: Number of the only expert to show.
         as_json: Writes what was rendered as JSON.
     """
-    file_format = _format_of(out)
+    _check_file(out)
     if size is not None and not all(1 <= side <= _MAX_SIDE_PX for side in size):
         raise InputError(f"--size {size[0]} {size[1]} cannot be: give 1 to {_MAX_SIDE_PX} pixels a side")
     if not 1 <= samples <= 4096:
@@ -127,7 +130,7 @@ def render(
         )
     seconds = time.monotonic() - started
     range_m = depth_range_m(picture.depth_m, picture.opacity) if layer == "depth" else None
-    _write(out, encode_layer(picture, layer, file_format, range_m))
+    _write(out, picture, layer, range_m)
     latitude, longitude, height = enu_to_geodetic(view.c2w[None, :, 3], reference)[0].tolist()
     if as_json:
         told = {
@@ -186,8 +189,8 @@ def _photographed(manifest: Manifest, name: str, size: tuple[int, int] | None, f
     scene = load_scene(manifest.scene.root)
     if scene.reference != GeodeticReference(*manifest.scene.reference):
         raise InputError(
-            f"scene {scene.root} was prepared anew about another reference than the checkpoint's: give the pose"
-            " in another way"
+            f"scene {scene.root} was prepared anew about another reference than the checkpoint's: give the"
+            " pose in another way"
         )
     frame = _frame_of(scene.frames, name)
     camera = frame.camera
@@ -232,12 +235,11 @@ def _on_path(
     return _View(_pinhole(size, key.fov_y_deg if fov is None else fov), key.c2w)
 
 
-def _format_of(out: Path) -> FileFormat:
-    if out.suffix.lower() not in FORMATS:
-        raise InputError(f"--out {out} ends with {out.suffix!r}: give one of {', '.join(FORMATS)}")
+def _check_file(out: Path) -> None:
+    if out.suffix.lower() not in ENDINGS:
+        raise InputError(f"--out {out} ends with {out.suffix!r}: give one of {', '.join(ENDINGS)}")
     if not out.parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}, make it first")
-    return FORMATS[out.suffix.lower()]
 
 
 def _ticking(progress: Callable[[int, int], None], n_chunks: int) -> Callable[[], bool]:
@@ -254,8 +256,12 @@ def _ticking(progress: Callable[[int, int], None], n_chunks: int) -> Callable[[]
     return tick
 
 
-def _write(out: Path, data: bytes) -> None:
+def _write(out: Path, picture: Picture, layer: PictureLayer, range_m: Range | None) -> None:
     try:
-        out.write_bytes(data)
+        if out.suffix.lower() == ".npy":
+            values = {"rgb": picture.rgb, "depth": picture.depth_m, "opacity": picture.opacity}[layer]
+            np.save(out, values.astype(np.float32), allow_pickle=False)
+        else:
+            Image.fromarray(layer_picture(picture, layer, range_m)).save(out, quality=_QUALITY)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written ({error.strerror}): give another place") from error

@@ -71,7 +71,7 @@ def _turns(box: Aabb, height_m: float, n_turns: int, end: float) -> list[np.ndar
 
 
 def _flight(box: Aabb, height_m: float, axis: int) -> list[np.ndarray]:
-    """Along an axis towards its lower end, looking ahead at the ground from near one border to near the other."""
+    """Along an axis towards its lower end, looking ahead at the ground, from near one border on."""
     inset_m = _INSET * box.size[axis]
     targets = np.linspace(box.hi[axis] - inset_m, box.lo[axis] + inset_m, 5)
     back_m = (height_m - box.lo[2]) / math.tan(math.radians(_FLIGHT_DOWN_DEG))

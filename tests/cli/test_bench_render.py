@@ -5,65 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from anerf.bench import render_speed
 from anerf.bench.stages import watch
 from anerf.bench.views import photographed_view, view_from_above
 from anerf.checkpoint.load import load_scene_model
-from anerf.checkpoint.manifest import Manifest, PartitionStamp, SceneStamp, write_manifest
-from anerf.checkpoint.resolve import expert_file, step_folder
-from anerf.checkpoint.shards import write_shard
 from anerf.cli.bench_render import bench_render
 from anerf.errors import InputError, SceneError
-from anerf.field.params import init_field
-from anerf.field.spec import FieldSpec
 from anerf.learn.metrics import psnr
 from anerf.partition.regions import load_partition
 from anerf.render.picture import render_picture
 from anerf.render.samples import Sampling
 from anerf.scene.pixels import open_pixels
-from anerf.scene.scene import Scene
 
-SPEC = FieldSpec(
-    n_levels=2, features_per_level=2, log2_hashmap_size=8, base_resolution=4, max_resolution=8,
-    sigma_depth=1, color_depth=1, sigma_width=16, color_width=16, dir_encoding="spherical",
-    density_cap_per_m=10.0, color_space="srgb", background="0.5,0.5,0.5", background_width=16,
-    sample_floor=0.3,
-)  # fmt: skip
 STAGES = ["rays", "sampling", "field", "routing", "compositing", "background", "rest"]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tiny_scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four experts over the tiny scene that have learned nothing but show something."""
-    job = tmp_path_factory.mktemp("bench") / "job"
-    folder = step_folder(str(job / "checkpoints"), 1)
-    layout, partition = SPEC.layout(), load_partition(tiny_scene, "g22")
-    shards = {}
-    for expert in range(partition.n_experts):
-        params = init_field(layout, torch.Generator().manual_seed(expert))
-        tensors = {name: tensor * 1e4 if name == "grid" else tensor for name, tensor in params.items()}
-        tensors["density"] = torch.full((4, 8, 8), 5.0)
-        shards[expert] = write_shard(expert_file(folder, expert), tensors, {})
-    manifest = Manifest(
-        step=1,
-        job_id=job.name,
-        created_at="2025-06-01T12:00:00+00:00",
-        scene=SceneStamp.of(tiny_scene),
-        partition=PartitionStamp.of(partition),
-        field=SPEC.to_json(),
-        grid_resolutions=tuple(level.resolution for level in layout.grid.levels),
-        grid_scales=tuple(level.scale for level in layout.grid.levels),
-        shards=shards,
-        shared=None,
-        flights=("survey", "after"),
-        seed=0,
-        metrics={},
-        job={"op": "train"},
-    )
-    write_manifest(folder, manifest)
-    return job
 
 
 def bench(checkpoint: Path, capsys, **changes) -> dict:
@@ -140,7 +95,7 @@ def test_the_view_from_above_shows_the_whole_box(width, height, checkpoint):
 def test_watching_changes_no_picture_and_counts_what_is_evaluated(checkpoint):
     model = load_scene_model(str(checkpoint), "last")
     view = view_from_above(model, 24, 18)
-    seen = render_speed._watched(model, view, Sampling.of_picture(4, SPEC.sample_floor))
+    seen = render_speed._watched(model, view, Sampling.of_picture(4, model.spec.sample_floor))
     plain = render_picture(model, view.camera, view.c2w, samples=4)
     assert np.array_equal(seen.picture.rgb, plain.rgb)
     hits = (plain.opacity > 0).mean()

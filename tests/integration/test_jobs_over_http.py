@@ -11,11 +11,16 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import av
 import httpx
+import numpy as np
 import pytest
 
+from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import read_manifest
 from anerf.checkpoint.resolve import complete_steps, step_folder
+from anerf.products.film import FilmLook, film_frame
+from anerf.products.path_file import read_path
 from cluster.stack import read_stack
 from tests.stack_place import Place, process_of, processes, wait_for
 
@@ -265,6 +270,55 @@ def test_a_viewer_is_closed_when_its_job_is_cancelled(place, http):
     http.delete("/jobs/look")
     wait_for(lambda: state(http, "look") == "CANCELLED", 10)
     assert time.monotonic() - began < CANCEL_WITHIN_S
+
+
+def video(place, job_id, **fields):
+    """Of the first training's checkpoint."""
+    return {
+        "op": "video", "job_id": job_id, "checkpoint_path": str(place.out / "short"), "prefix": "last",
+        "camera_path": "turntable", "width": 64, "height": 48, "ray_samples": 8, "fps": 6, **fields,
+    }  # fmt: skip
+
+
+def test_a_video_shows_the_frames_of_its_path_in_their_colours(place, http):
+    assert http.post("/jobs", json=video(place, "film", seconds=3, layer="rgb_depth")).status_code == 202
+    wait_for(lambda: state(http, "film") == "SUCCEEDED", 90)
+    folder = place.out / "film"
+    summary = json.loads((folder / "summary.json").read_text())
+    assert (summary["n_frames"], summary["width"], summary["height"]) == (18, 128, 48)
+    steps = [(e["step"], e["of_steps"]) for e in place.events("film") if e["kind"] == "progress"]
+    assert steps[-1] == (18, 18)
+    with av.open(str(folder / "video.mp4")) as container:
+        shown = [image.to_ndarray(format="rgb24") for image in container.decode(video=0)]
+    model = load_scene_model(str(place.out / "short"), "last")
+    keys = read_path(folder / "path.json", model.reference).frames(6)
+    assert len(shown) == len(keys) == 18
+    look = FilmLook("rgb_depth", 64, 48, 8)
+    for i in (0, 7, 17):  # in their order, though two processes made them
+        made = film_frame(model, None, look, keys[i], tuple(summary["depth_range_m"]))
+        assert np.abs(shown[i].mean((0, 1)) - made.mean((0, 1))).max() < 1.5
+        assert np.abs(shown[i].astype(float) - made).mean() < 6
+    left = {path.name for path in folder.iterdir()}
+    assert {"video.mp4", "path.json", "summary.json"} <= left
+    assert not [name for name in left if name.endswith(".tmp")]
+
+
+def test_a_video_that_is_cancelled_or_loses_its_process_leaves_no_half_file(place, http):
+    job = video(place, "long", seconds=600, fps=60)
+    assert http.post("/jobs", json=job).status_code == 202
+    wait_for(lambda: has(place, "long", "progress"), 60)
+    os.kill(process_of(place.stack, "ray::FrameRenderer"), signal.SIGKILL)
+    done = max(e["step"] for e in place.events("long") if e["kind"] == "progress")
+    wait_for(lambda: any(e.get("step", 0) > done + 60 for e in place.events("long")), 60)
+    assert state(http, "long") == "RUNNING"
+    asked = datetime.now(UTC)
+    http.delete("/jobs/long")
+    wait_for(lambda: state(http, "long") == "CANCELLED", 20)
+    (end,) = [e for e in place.events("long") if e.get("state") == "CANCELLED"]
+    took_s = (datetime.fromisoformat(end["at"]) - asked).total_seconds()
+    assert took_s < CANCEL_WITHIN_S
+    wait_for(lambda: not any("FrameRenderer" in title for title in titles(place)), 10)
+    assert not [path for path in (place.out / "long").iterdir() if "video.mp4" in path.name]
 
 
 def test_the_api_outlives_a_killed_mediator(place, http):
