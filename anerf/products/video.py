@@ -30,12 +30,13 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=fps, options={"crf": str(crf)})
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p"
-        self._stream.time_base = Fraction(1, fps)
         context = self._stream.codec_context
         context.color_range = ColorRange.MPEG
         context.colorspace = Colorspace.ITU709
         context.color_primaries = ColorPrimaries.BT709
         context.color_trc = ColorTrc.IEC61966_2_1
+        # The stream's own changes when the file's header is written.
+        self._time_base = Fraction(1, fps)
         self._n_frames = 0
 
     def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
@@ -47,7 +48,7 @@ class VideoWriter:
             dst_color_range=ColorRange.MPEG,
             dst_colorspace=Colorspace.ITU709,
         )
-        yuv.pts, yuv.time_base = self._n_frames, self._stream.time_base
+        yuv.pts, yuv.time_base = self._n_frames, self._time_base
         self._n_frames += 1
         for packet in self._stream.encode(yuv):
             self._container.mux(packet)

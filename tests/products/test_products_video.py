@@ -7,6 +7,7 @@ import pytest
 from anerf.products.video import VideoWriter, remove_unfinished
 
 WIDTH, HEIGHT, FPS = 96, 64, 12
+N_FRAMES = 100  # more than the encoder looks ahead
 PATCHES = np.array(
     [(200, 40, 30), (30, 160, 60), (40, 60, 210), (235, 235, 225), (12, 12, 16), (128, 128, 128)]
 )
@@ -21,7 +22,7 @@ def frame(shift: int) -> np.ndarray:
 def test_a_video_shows_the_colours_of_its_frames_and_says_how(tmp_path):
     file = tmp_path / "film.mp4"
     with VideoWriter(file, WIDTH, HEIGHT, FPS, crf=12) as video:
-        for i in range(18):
+        for i in range(N_FRAMES):
             video.write(frame(i // 3))
             assert not file.exists()
     assert [p.name for p in tmp_path.iterdir()] == ["film.mp4"]
@@ -32,8 +33,9 @@ def test_a_video_shows_the_colours_of_its_frames_and_says_how(tmp_path):
         # Limited range, BT.709 matrix and primaries, sRGB's transfer.
         told = (context.color_range, context.colorspace, context.color_primaries, context.color_trc)
         assert told == (1, 1, 1, 13)
+        assert float(stream.duration * stream.time_base) == pytest.approx(N_FRAMES / FPS, abs=1e-3)
         decoded = [image.to_ndarray(format="rgb24") for image in container.decode(stream)]
-    assert len(decoded) == 18
+    assert len(decoded) == N_FRAMES
     assert decoded[0].shape == (HEIGHT, WIDTH, 3)
     for i, shown in enumerate(decoded):
         for patch in range(6):
