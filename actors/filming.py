@@ -15,6 +15,7 @@ from ray import ObjectRef
 from ray.exceptions import RayTaskError
 
 from actors.fan_out import POLL_S, cause_of
+from actors.patience import PatientDiary
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import SceneStamp, read_manifest
 from anerf.checkpoint.resolve import resolve_checkpoint
@@ -24,7 +25,6 @@ from anerf.geometry.boxes import Aabb
 from anerf.geometry.camera_path import CameraPath, KeyFrame
 from anerf.geometry.canned_paths import CannedPath, canned_path
 from anerf.geometry.geodesy import GeodeticReference
-from anerf.jobs.events import JobLog
 from anerf.jobs.folder import SUMMARY_FILE, write_json_atomically
 from anerf.jobs.learning import learning_device
 from anerf.jobs.spec import VideoJob
@@ -77,7 +77,9 @@ class FrameRenderer:
 class VideoRun:
     """Runs one video job. It begins at the first frame every time."""
 
-    def __init__(self, job: VideoJob, job_dir: str, events: JobLog, cancelled: Callable[[], bool]) -> None:
+    def __init__(
+        self, job: VideoJob, job_dir: str, events: PatientDiary, cancelled: Callable[[], bool]
+    ) -> None:
         self._job = job
         self._dir = Path(job_dir)
         self._events = events
@@ -96,7 +98,8 @@ class VideoRun:
         stamp = read_manifest(footage.uri).scene
         path = camera_path(job, stamp)
         frames = path.frames(job.fps, job.seconds)
-        save_path(self._dir / PATH_FILE, path, GeodeticReference(*stamp.reference), stamp.name)
+        reference = GeodeticReference(*stamp.reference)
+        self._events.insist(lambda: save_path(self._dir / PATH_FILE, path, reference, stamp.name))
         n_renderers = _n_renderers(job, len(frames))
         gpus = 0.1 / n_renderers if ray.cluster_resources().get("GPU", 0) >= 1 else 0
         renderers = [
@@ -133,7 +136,7 @@ class VideoRun:
             "height": job.height,
             "took_s": round(seconds, 1),
         }
-        write_json_atomically(self._dir / SUMMARY_FILE, summary)
+        self._events.insist(lambda: write_json_atomically(self._dir / SUMMARY_FILE, summary))
         return summary
 
     def _film(

@@ -310,7 +310,12 @@ def test_a_video_that_is_cancelled_or_loses_its_process_leaves_no_half_file(plac
     os.kill(process_of(place.stack, "ray::FrameRenderer"), signal.SIGKILL)
     done = max(e["step"] for e in place.events("long") if e["kind"] == "progress")
     wait_for(lambda: any(e.get("step", 0) > done + 60 for e in place.events("long")), 60)
-    assert state(http, "long") == "RUNNING"
+    assert place.states("long") == ["QUEUED", "RUNNING"]
+    os.kill(process_of(place.stack, "ray::MetaCoordinator"), signal.SIGKILL)
+    wait_for(lambda: place.states("long")[2:] == ["QUEUED", "RUNNING"], 60)
+    again = len(place.events("long"))
+    wait_for(lambda: any(e["kind"] == "progress" for e in place.events("long")[again:]), 60)
+    assert len([path for path in (place.out / "long").iterdir() if "video.mp4" in path.name]) == 1
     asked = datetime.now(UTC)
     http.delete("/jobs/long")
     wait_for(lambda: state(http, "long") == "CANCELLED", 20)
