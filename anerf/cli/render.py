@@ -5,12 +5,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 import numpy as np
 import tyro
 from jaxtyping import Float
-from PIL import Image
 from rich.console import Console
 
 from anerf.checkpoint.load import load_scene_model
@@ -24,20 +23,24 @@ from anerf.geometry.canned_paths import CANNED_PATHS, CannedPath, canned_path
 from anerf.geometry.geodesy import GeodeticReference, enu_to_geodetic
 from anerf.geometry.viewpoints import Place, pose_from_matrix, pose_looking_at
 from anerf.learn.rays import flight_of
-from anerf.products.colormap import Range, depth_range_m
-from anerf.products.layers import layer_picture
+from anerf.products.colormap import depth_range_m
+from anerf.products.layers import FileFormat, Layer, encode_layer, layer_values
 from anerf.products.path_file import read_path
-from anerf.render.picture import SAMPLES_AT_ONCE, Picture, render_picture
+from anerf.render.picture import SAMPLES_AT_ONCE, render_picture
 from anerf.scene.frames import Frame
 from anerf.scene.scene import load_scene
 
-PictureLayer = Literal["rgb", "depth", "opacity"]
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".npy")
+FORMATS: dict[str, FileFormat] = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+    ".npy": "npy",
+}
 _SIZE = (640, 480)
 _MAX_SIDE_PX = 16_384
 _MAX_POSE_BYTES = 65_536
 _SHOW_AFTER_S = 1.0
-_QUALITY = 92  # of .jpg and .webp
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def render(
     frame: str | None = None,
     path: str | None = None,
     at: float = 0.0,
-    layer: PictureLayer = "rgb",
+    layer: Layer = "rgb",
     size: tuple[int, int] | None = None,
     fov: float | None = None,
     samples: int = 32,
@@ -130,7 +133,8 @@ def render(
         )
     seconds = time.monotonic() - started
     range_m = depth_range_m(picture.depth_m, picture.opacity) if layer == "depth" else None
-    _write(out, picture, layer, range_m)
+    file = encode_layer(layer_values(picture, layer), FORMATS[out.suffix.lower()], range_m)
+    _write(out, file.data)
     latitude, longitude, height = enu_to_geodetic(view.c2w[None, :, 3], reference)[0].tolist()
     if as_json:
         told = {
@@ -236,8 +240,8 @@ def _on_path(
 
 
 def _check_file(out: Path) -> None:
-    if out.suffix.lower() not in ENDINGS:
-        raise InputError(f"--out {out} ends with {out.suffix!r}: give one of {', '.join(ENDINGS)}")
+    if out.suffix.lower() not in FORMATS:
+        raise InputError(f"--out {out} ends with {out.suffix!r}: give one of {', '.join(FORMATS)}")
     if not out.parent.is_dir():
         raise InputError(f"--out {out}: there is no folder {out.parent}, make it first")
 
@@ -256,12 +260,8 @@ def _ticking(progress: Callable[[int, int], None], n_chunks: int) -> Callable[[]
     return tick
 
 
-def _write(out: Path, picture: Picture, layer: PictureLayer, range_m: Range | None) -> None:
+def _write(out: Path, data: bytes) -> None:
     try:
-        if out.suffix.lower() == ".npy":
-            values = {"rgb": picture.rgb, "depth": picture.depth_m, "opacity": picture.opacity}[layer]
-            np.save(out, values.astype(np.float32), allow_pickle=False)
-        else:
-            Image.fromarray(layer_picture(picture, layer, range_m)).save(out, quality=_QUALITY)
+        out.write_bytes(data)
     except OSError as error:
         raise InputError(f"--out {out} cannot be written ({error.strerror}): give another place") from error
