@@ -4,6 +4,7 @@ import logging
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,20 @@ import ray
 
 from anerf import logs
 from anerf.checkpoint.load import load_scene_model
-from anerf.checkpoint.manifest import read_manifest
-from anerf.errors import JobCancelled, JobError, StackError
+from anerf.checkpoint.manifest import Manifest, read_manifest
+from anerf.errors import CheckpointError, JobCancelled, JobError, StackError
 from anerf.field.threads import use_threads
 from anerf.jobs.folder import read_accepted_job, trace_of_job
 from anerf.jobs.places import find_checkpoint
 from anerf.jobs.spec import ViewJob
+from anerf.render.scene_model import SceneModel
+from anerf.viewer.choices import Quality
+from anerf.viewer.panels.quality import MOST_SAMPLES
 from anerf.viewer.scene_viewer import SceneViewer
+from anerf.viewer.settings import Exhibit
+from anerf.viewer.shelf import Shelf, ancestor_of
 from anerf.viewer.surroundings import surroundings_of
 
-MOST_SAMPLES = 256
 _log = logging.getLogger(__name__)
 
 
@@ -34,7 +39,8 @@ class ViewerActor:
     def __init__(self, job_dir: str) -> None:
         logs.of_job(Path(job_dir), trace=trace_of_job(Path(job_dir)))
         self._dir = Path(job_dir)
-        self._cancelled = threading.Event()
+        self._over = threading.Event()
+        self._is_cancelled = False
         self._viewer: SceneViewer | None = None
 
     def run(self) -> dict[str, Any]:
@@ -46,16 +52,12 @@ class ViewerActor:
         """
         accepted = read_accepted_job(self._dir)
         job = accepted.job
-        if not isinstance(job, ViewJob) or job.checkpoint_path is None:
+        if not isinstance(job, ViewJob):
             raise JobError(f"a {job.op} job has no view: it is run by the coordinator")
         use_threads((os.cpu_count() or 1) // 2)
-        uri = find_checkpoint(job.checkpoint_path, job.prefix)
-        model = load_scene_model(uri).sampled(job.sampler, job.march_step_m)
-        surroundings = surroundings_of(read_manifest(uri).scene)
-        samples = min(job.ray_samples, MOST_SAMPLES)
+        exhibit = _exhibit(job, self._dir.parent, self._over.set)
         try:
-            title = f"anerf: {model.scene_name}"
-            self._viewer = SceneViewer(model, title, job.host, job.port, samples, surroundings)
+            self._viewer = SceneViewer(exhibit, job.host, job.port)
         except OSError as error:
             raise StackError(
                 f"The viewer cannot listen on {job.host}:{job.port} ({error}): choose another host or port."
@@ -64,10 +66,10 @@ class ViewerActor:
         accepted.log.append("log", message=f"viewer at {self._viewer.url}", url=self._viewer.url)
         _log.info("job %s: viewer at %s", job.job_id, self._viewer.url)
         try:
-            self._cancelled.wait(None if job.viewer_timeout < 0 else job.viewer_timeout)
+            self._over.wait(None if job.viewer_timeout < 0 else job.viewer_timeout)
         finally:
             self._viewer.stop()
-        if self._cancelled.is_set():
+        if self._is_cancelled:
             raise JobCancelled(f"the viewer of job {job.job_id} was closed on request")
         open_s = time.monotonic() - start
         return {"message": f"viewer was open for {open_s:.0f} s", "url": self._viewer.url, "open_s": open_s}
@@ -75,10 +77,53 @@ class ViewerActor:
     @ray.method(concurrency_group="control")
     def cancel(self) -> None:
         """Close the viewer; `run` then raises `JobCancelled`."""
-        self._cancelled.set()
+        self._is_cancelled = True
+        self._over.set()
 
     @ray.method(concurrency_group="control")
     def status(self) -> dict[str, Any]:
         """Where the viewer is (None until it is up) and how many browsers look."""
         viewer = self._viewer
         return {"url": viewer and viewer.url, "n_clients": viewer.n_clients if viewer else 0}
+
+
+def _exhibit(job: ViewJob, out: Path, end: Callable[[], None]) -> Exhibit:
+    """What the job shows.
+
+    Raises:
+        JobError: the job names no checkpoint. CheckpointError: it cannot be read.
+    """
+    if job.checkpoint_path is None:
+        raise JobError(f"job {job.job_id} names no checkpoint to show: give `checkpoint_path`")
+
+    def load(uri: str) -> SceneModel:
+        return load_scene_model(uri).sampled(job.sampler, job.march_step_m)
+
+    uri = find_checkpoint(job.checkpoint_path, job.prefix)
+    manifest = read_manifest(uri)
+    model = load(uri)
+    shelf = Shelf(out, load)
+    shelf.names()
+    return Exhibit(
+        title=f"anerf: {model.scene_name}",
+        name=shelf.name_of(uri) or f"{manifest.job_id}, step {manifest.step}",
+        model=model,
+        surroundings=surroundings_of(manifest.scene),
+        quality=Quality(min(job.ray_samples, MOST_SAMPLES)),
+        shelf=shelf,
+        out=out,
+        end=end,
+        before=_before(manifest, shelf),
+    )
+
+
+def _before(manifest: Manifest, shelf: Shelf) -> str | None:
+    """What an adapted checkpoint began with, where that is among those that can be chosen."""
+    ancestor = ancestor_of(manifest.job)
+    if ancestor is None:
+        return None
+    try:
+        return shelf.name_of(find_checkpoint(*ancestor))
+    except CheckpointError as error:
+        _log.info("the checkpoint that %s began with is not offered: %s", manifest.job_id, error)
+        return None

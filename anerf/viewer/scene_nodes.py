@@ -4,7 +4,7 @@ They are made when first asked for, and drawn over the picture whatever stands i
 soft depth would hide half of what people look for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,9 +12,10 @@ import viser
 from jaxtyping import Float
 
 from anerf.geometry.boxes import Aabb
-from anerf.products.page import N_EXPERT_COLORS, N_SPLIT_COLORS, PALETTE
+from anerf.products.page import N_SPLIT_COLORS
 from anerf.scene.frames import Frame
 from anerf.viewer.camera import ViewFrame, box_edges
+from anerf.viewer.layer_colors import expert_rgb, palette_rgb
 from anerf.viewer.surroundings import Surroundings
 
 Part = Literal["experts", "cameras", "points"]
@@ -23,10 +24,16 @@ _FRUSTUM = 0.03
 _POINT = 0.004
 _SPLIT_WORDS = ("blue", "orange", "violet", "green", "pink", "yellow")
 _SCENE_BOX_RGB = (235, 235, 240)
+# Of a camera that looks along z (OpenCV axes), with a picture from -1 to 1 at distance 1.
+_PYRAMID_CORNERS = np.array([[0, 0, 0], [-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], np.float32)
+_PYRAMID_FACES = np.array([[0, 1, 2], [0, 2, 3], [0, 3, 4], [0, 4, 1], [1, 3, 2], [1, 4, 3]], np.uint32)
 
 
 class SceneNodes:
-    """One client's nodes. `boxes` and `centroids` are the experts', in ENU metres like `scene_box`."""
+    """One client's nodes. `boxes` and `centroids` are the experts', in ENU metres like `scene_box`.
+
+    `visit` is called with the frame of a camera that was clicked.
+    """
 
     def __init__(
         self,
@@ -36,7 +43,9 @@ class SceneNodes:
         boxes: Sequence[Aabb],
         centroids: Float[np.ndarray, "e 3"],
         surroundings: Surroundings,
+        visit: Callable[[Frame], None],
     ) -> None:
+        self._visit = visit
         self._api, self._frame, self._scene_box = api, frame, scene_box
         self._boxes, self._centroids, self._surroundings = boxes, centroids, surroundings
         self._made: dict[Part, list[viser.SceneNodeHandle]] = {}
@@ -54,7 +63,7 @@ class SceneNodes:
     def _experts(self) -> list[viser.SceneNodeHandle]:
         nodes = [self._lines("/scene/box", box_edges(self._scene_box), _SCENE_BOX_RGB)]
         for i, (box, centroid) in enumerate(zip(self._boxes, self._centroids, strict=True)):
-            color = rgb(f"e{i % N_EXPERT_COLORS}")
+            color = expert_rgb(i)
             nodes.append(self._lines(f"/scene/experts/{i}", box_edges(box), color))
             place = self._frame.point((float(centroid[0]), float(centroid[1]), box.hi[2]))
             nodes.append(
@@ -65,12 +74,45 @@ class SceneNodes:
         return nodes
 
     def _cameras(self) -> list[viser.SceneNodeHandle]:
-        nodes = []
+        nodes: list[viser.SceneNodeHandle] = []
         for number, split in enumerate(self._surroundings.splits):
             frames = [frame for frame in self._surroundings.frames if frame.split == split]
             edges = np.concatenate([frustum_edges(frame, _FRUSTUM * self._frame.scale) for frame in frames])
-            nodes.append(self._lines(f"/scene/cameras/{number}", edges, rgb(f"s{number % N_SPLIT_COLORS}")))
+            color = palette_rgb(f"s{number % N_SPLIT_COLORS}")
+            nodes.append(self._lines(f"/scene/cameras/{number}", edges, color))
+            nodes.append(self._pyramids(f"/scene/pyramids/{number}", frames, color))
         return nodes
+
+    def _pyramids(
+        self, name: str, frames: Sequence[Frame], color: tuple[int, int, int]
+    ) -> viser.SceneNodeHandle:
+        """Cameras as bodies, so that they can be clicked; one node for all of them."""
+        poses = [self._frame.from_enu(frame.c2w) for frame in frames]
+        sizes = [
+            (frame.camera.width / frame.camera.fx / 2, frame.camera.height / frame.camera.fy / 2, 1.0)
+            for frame in frames
+        ]
+        pyramids = self._api.add_batched_meshes_simple(
+            name,
+            _PYRAMID_CORNERS,
+            _PYRAMID_FACES,
+            batched_wxyzs=np.array([wxyz for wxyz, _ in poses]),
+            batched_positions=np.array([position for _, position in poses]),
+            batched_scales=np.array(sizes) * _FRUSTUM,
+            batched_colors=color,
+            opacity=0.25,
+            side="double",
+            lod="off",
+            cast_shadow=False,
+            receive_shadow=False,
+        )
+
+        @pyramids.on_click
+        def _(event: viser.SceneNodePointerEvent[viser.BatchedMeshHandle]) -> None:
+            if event.instance_index is not None:
+                self._visit(frames[event.instance_index])
+
+        return pyramids
 
     def _points(self) -> list[viser.SceneNodeHandle]:
         if not len(self._surroundings.points_xyz):
@@ -107,9 +149,3 @@ def split_words(splits: Sequence[str]) -> str:
     """Which colour a split's cameras have, in words."""
     colors = (_SPLIT_WORDS[number % N_SPLIT_COLORS] for number in range(len(splits)))
     return ", ".join(f"{split} {color}" for split, color in zip(splits, colors, strict=True))
-
-
-def rgb(name: str) -> tuple[int, int, int]:
-    """A colour of the palette, as it is on dark ground."""
-    red, green, blue = bytes.fromhex(PALETTE[name][1][1:])
-    return red, green, blue

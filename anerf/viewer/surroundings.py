@@ -10,7 +10,7 @@ from anerf.checkpoint.manifest import SceneStamp
 from anerf.errors import SceneError
 from anerf.geometry.geodesy import GeodeticReference
 from anerf.scene.frames import Frame
-from anerf.scene.scene import load_scene
+from anerf.scene.scene import Scene, load_scene
 
 # A browser draws so many without effort.
 _MOST_POINTS = 100_000
@@ -28,6 +28,8 @@ class Surroundings:
     points_rgb: UInt8[np.ndarray, "p 3"]
     splits: tuple[str, ...] = ()
     missing: str | None = None
+    scene: Scene | None = None
+    """Where the photographs are."""
 
     @classmethod
     def nothing(cls, why: str) -> "Surroundings":
@@ -49,7 +51,7 @@ def surroundings_of(stamp: SceneStamp) -> Surroundings:
             f"The scene in {_code(stamp.root)} was prepared anew about another reference: {_ONLY_BOXES}"
         )
     step = max(1, -(-len(xyz) // _MOST_POINTS))
-    return Surroundings(scene.frames, xyz[::step], rgb[::step], scene.splits())
+    return Surroundings(scene.frames, xyz[::step], rgb[::step], scene.splits(), scene=scene)
 
 
 def _code(path: str) -> str:

@@ -1,0 +1,1 @@
+"""The controls of the viewer, a module a panel; one set for each client."""

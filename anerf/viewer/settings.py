@@ -1,0 +1,31 @@
+"""What a viewer is told when it starts."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from anerf.render.scene_model import SceneModel
+from anerf.viewer.choices import Quality
+from anerf.viewer.shelf import Shelf
+from anerf.viewer.surroundings import Surroundings
+
+FOV_Y_DEG = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class Exhibit:
+    """What a viewer shows to everybody, and what it may do.
+
+    `before` is the checkpoint that an adapted one began with. `out` is the output folder: files that the
+    browser names are written and read there only. `end` ends the viewer.
+    """
+
+    title: str
+    name: str
+    model: SceneModel
+    surroundings: Surroundings
+    quality: Quality
+    shelf: Shelf
+    out: Path
+    end: Callable[[], None]
+    before: str | None = None

@@ -1,0 +1,77 @@
+"""Checkpoints that can be looked at beside the one that is shown: those of the output folder, by name."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from anerf.checkpoint import storage
+from anerf.checkpoint.resolve import complete_steps, step_folder
+from anerf.errors import CheckpointError, InputError
+from anerf.jobs.spec import parse_job
+from anerf.render.scene_model import SceneModel
+
+_MOST_JOBS, _MOST_STEPS = 200, 12
+
+
+class Shelf:
+    """Loads checkpoints of `out` by the names that `names` gives, and keeps the last few. Safe for threads.
+
+    Only these names lead anywhere: nothing that a browser sends becomes a path.
+    """
+
+    def __init__(self, out: Path, load: Callable[[str], SceneModel], most: int = 3) -> None:
+        self._out, self._load, self._most = out, load, most
+        self._places: dict[str, str] = {}
+        self._models: OrderedDict[str, SceneModel] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def names(self) -> tuple[str, ...]:
+        """What is there now, by job, the newest steps first."""
+        found: dict[str, str] = {}
+        jobs = sorted(path.name for path in self._out.iterdir() if (path / "checkpoints").is_dir())
+        for job in jobs[:_MOST_JOBS]:
+            checkpoints = str(self._out / job / "checkpoints")
+            for step in complete_steps(checkpoints)[::-1][:_MOST_STEPS]:
+                found[f"{job}, step {step}"] = step_folder(checkpoints, step)
+        with self._lock:
+            self._places |= found
+        return tuple(found)
+
+    def name_of(self, uri: str) -> str | None:
+        """The name of a step's folder, if it is one of these."""
+        wanted = Path(storage.shown(uri)).resolve()
+        return next((name for name, place in self._places.items() if Path(place).resolve() == wanted), None)
+
+    def get(self, name: str, like: SceneModel) -> SceneModel:
+        """The checkpoint of this name, which must show the place that `like` shows.
+
+        Raises:
+            InputError: the name is unknown, or it is another place. CheckpointError: it cannot be read.
+        """
+        with self._lock:
+            if name not in self._places:
+                raise InputError(f"checkpoint {name[:100]!r} is not in the list: choose one that is")
+            if name not in self._models:
+                self._models[name] = self._load(self._places[name])
+            self._models.move_to_end(name)
+            while len(self._models) > self._most:
+                self._models.popitem(last=False)
+            model = self._models[name]
+        if model.reference != like.reference:
+            raise InputError(
+                f"checkpoint {name} is of scene {model.scene_name}, about another reference than"
+                f" {like.scene_name}: choose one of the same scene"
+            )
+        return model
+
+
+def ancestor_of(manifest_job: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Path and prefix of the checkpoint that an adaptation began with; None for what is no adaptation."""
+    if manifest_job.get("op") != "eval":
+        return None
+    job = parse_job(manifest_job)
+    if job.checkpoint_path is None:
+        raise CheckpointError(f"adaptation {job.job_id} does not say what it began with")
+    return job.checkpoint_path, job.prefix
