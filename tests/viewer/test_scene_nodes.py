@@ -11,7 +11,7 @@ from anerf.checkpoint.manifest import SceneStamp
 from anerf.partition.regions import load_partition
 from anerf.scene.scene import Scene
 from anerf.viewer.camera import ViewFrame
-from anerf.viewer.panel import Panel
+from anerf.viewer.panels.scene_parts import ScenePartsPanel
 from anerf.viewer.scene_nodes import SceneNodes, frustum_edges, split_words
 from anerf.viewer.surroundings import Surroundings, surroundings_of
 
@@ -32,7 +32,9 @@ def nodes_of(server: viser.ViserServer, scene: Scene, surroundings: Surroundings
     server.scene.reset()
     partition = load_partition(scene, "g22")
     frame = ViewFrame(scene.origin, scene.scale)
-    return SceneNodes(server.scene, frame, scene.aabb, partition.boxes, partition.centroids, surroundings)
+    return SceneNodes(
+        server.scene, frame, scene.aabb, partition.boxes, partition.centroids, surroundings, lambda frame: None
+    )
 
 
 def test_nothing_is_there_until_it_is_asked_for(server, tiny_scene, surroundings):
@@ -53,8 +55,11 @@ def test_nothing_is_there_until_it_is_asked_for(server, tiny_scene, surroundings
 def test_cameras_are_pyramids_by_split_in_the_learning_frame(server, tiny_scene, surroundings):
     nodes = nodes_of(server, tiny_scene, surroundings)
     nodes.show("cameras", True)
-    made = nodes._made["cameras"]
+    made = nodes._made["cameras"][::2]
     assert len(made) == len(tiny_scene.splits()) == 3
+    pyramids = nodes._made["cameras"][1]
+    assert isinstance(pyramids, viser.BatchedMeshHandle)
+    assert len(pyramids.batched_positions) == len(tiny_scene.frames_of("train"))
     first = tiny_scene.frames_of("train")[0]
     train = made[0]
     assert isinstance(train, viser.LineSegmentsHandle)
@@ -92,16 +97,16 @@ def test_without_the_scene_only_boxes_can_be_shown_and_the_panel_says_so(server,
     gone = surroundings_of(replace(SceneStamp.of(tiny_scene), root="/nowhere/town"))
     assert gone.missing is not None
     assert "`/nowhere/town` is not on this machine" in gone.missing
-    panel = Panel(server.gui, "t", ("0",), ("survey",), 8, gone)
-    assert {part: box.disabled for part, box in panel._parts.items()} == {
+    panel = ScenePartsPanel(server.gui, gone)
+    assert {part: box.disabled for part, box in panel.switches.items()} == {
         "experts": False,
         "cameras": True,
         "points": True,
     }
     asked: list[tuple[str, bool]] = []
     panel.on_part(lambda part, visible: asked.append((part, visible)))
-    panel._parts["experts"].value = True
-    assert not any(box.value for part, box in panel._parts.items() if part != "experts")
+    panel.switches["experts"].value = True
+    assert not any(box.value for part, box in panel.switches.items() if part != "experts")
     nodes = nodes_of(server, tiny_scene, gone)
     nodes.show("experts", True)
     nodes.show("cameras", True)
@@ -118,8 +123,8 @@ def test_a_scene_about_another_reference_is_not_mixed_in(tiny_scene):
 
 
 def test_nothing_is_on_at_first(server, surroundings):
-    panel = Panel(server.gui, "t", ("0",), ("survey",), 8, surroundings)
-    assert not any(box.value or box.disabled for box in panel._parts.values())
+    panel = ScenePartsPanel(server.gui, surroundings)
+    assert not any(box.value or box.disabled for box in panel.switches.values())
 
 
 def test_colours_have_names():

@@ -22,6 +22,7 @@ LAYERS: dict[str, ShownLayer] = {
 }
 _BACKGROUNDS: tuple[Background, ...] = ("learned", "black", "white", "grey")
 _N_STOPS = 12
+_BLOCK = '<div style="padding:2px 12px 6px;font-size:12px;line-height:1.5">{}</div>'
 
 
 class LayersPanel:
@@ -106,16 +107,25 @@ def legend_html(legend: Legend) -> str:
         spans = "".join(f"<span>{text}</span>" for text in numbers)
         parts.append(f'<div style="display:flex;justify-content:space-between">{spans}</div>')
     if legend.experts:
-        chips = "".join(
-            f'<span style="display:inline-block;margin:0 10px 2px 0"><span style="display:inline-block;width:'
-            f"12px;height:12px;border-radius:3px;margin-right:5px;vertical-align:-1px;background:"
-            f'rgb{expert_rgb(i)}"></span>{i}</span>'
-            for i in legend.experts[:64]
-        )
-        parts.append(f"<div>{chips}</div>")
+        parts.append(_chips(legend.experts))
     if legend.words:
         parts.append(f"<div>{html.escape(legend.words)}</div>")
-    return f'<div style="padding:2px 12px 6px;font-size:12px;line-height:1.5">{"".join(parts)}</div>'
+    return _BLOCK.format("".join(parts))
+
+
+def experts_legend(experts: tuple[int, ...]) -> str:
+    """Which colour stands for which expert, as HTML."""
+    return _BLOCK.format(_chips(experts))
+
+
+def _chips(experts: tuple[int, ...]) -> str:
+    chips = "".join(
+        f'<span style="display:inline-block;margin:0 10px 2px 0"><span style="display:inline-block;width:12px;'
+        f'height:12px;border-radius:3px;margin-right:5px;vertical-align:-1px;background:rgb{expert_rgb(i)}">'
+        f"</span>{i}</span>"
+        for i in experts[:64]
+    )
+    return f"<div>{chips}</div>"
 
 
 def gradient(ramp: Ramp) -> str:

@@ -1,0 +1,104 @@
+"""Follows running jobs for all browsers together: one thread a job, as long as somebody looks."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from anerf.errors import AnerfError
+from anerf.viewer.live import JobNews, LiveJobs, LiveScene
+
+NEWS_EVERY_S = 1.0
+LOOK_EVERY_S = 0.2
+_log = logging.getLogger(__name__)
+
+Hear = Callable[[JobNews], None]
+See = Callable[[LiveScene], None]
+
+
+@dataclass(eq=False)
+class _Followed:
+    ears: dict[int, Hear] = field(default_factory=dict)
+    eyes: dict[int, See] = field(default_factory=dict)
+    scene: LiveScene | None = None
+
+
+class LiveFeed:
+    """Brings news and scenes of jobs to those who follow them. Safe for threads.
+
+    Whoever wants no scene costs the job nothing but a question a second.
+    """
+
+    def __init__(self, jobs: LiveJobs) -> None:
+        self.jobs = jobs
+        self._lock = threading.Lock()
+        self._followed: dict[str, _Followed] = {}
+
+    def follow(self, job_id: str, who: int, hear: Hear, see: See | None) -> None:
+        """Bring `who` the news of a job, and its scenes if `see` is given, until `leave` or the job's end."""
+        with self._lock:
+            is_new = job_id not in self._followed
+            followed = self._followed.setdefault(job_id, _Followed())
+            followed.ears[who] = hear
+            if see is not None:
+                followed.eyes[who] = see
+                if followed.scene is not None:
+                    see(followed.scene)
+        if is_new:
+            threading.Thread(target=self._work, args=(job_id,), name=f"follows {job_id}", daemon=True).start()
+
+    def blink(self, job_id: str, who: int) -> None:
+        """Bring `who` no more scenes of a job."""
+        with self._lock:
+            if job_id in self._followed:
+                self._followed[job_id].eyes.pop(who, None)
+
+    def leave(self, who: int) -> None:
+        """Bring `who` nothing more."""
+        with self._lock:
+            for followed in self._followed.values():
+                followed.ears.pop(who, None)
+                followed.eyes.pop(who, None)
+
+    def _work(self, job_id: str) -> None:
+        told_at = -NEWS_EVERY_S
+        while (followed := self._wanted(job_id)) is not None:
+            try:
+                if time.monotonic() - told_at >= NEWS_EVERY_S:
+                    told_at = time.monotonic()
+                    news = self.jobs.news(job_id)
+                    self._tell(followed, news)
+                    if news.is_over:
+                        break
+                if followed.eyes:
+                    self._look(job_id, followed)
+            except AnerfError as error:
+                _log.info("job %s: %s", job_id, error)
+            time.sleep(LOOK_EVERY_S)
+        with self._lock:
+            self._followed.pop(job_id, None)
+
+    def _wanted(self, job_id: str) -> _Followed | None:
+        with self._lock:
+            followed = self._followed[job_id]
+            if not followed.ears:
+                del self._followed[job_id]
+                return None
+            return followed
+
+    def _tell(self, followed: _Followed, news: JobNews) -> None:
+        with self._lock:
+            ears = list(followed.ears.values())
+        for hear in ears:
+            hear(news)
+
+    def _look(self, job_id: str, followed: _Followed) -> None:
+        scene = self.jobs.scene(job_id, followed.scene.mark if followed.scene else None)
+        if scene is None:
+            return
+        with self._lock:
+            followed.scene = scene
+            eyes = list(followed.eyes.values())
+        for see in eyes:
+            see(scene)
