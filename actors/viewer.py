@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from actors.live_jobs import RayJobs
 from anerf import logs
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import Manifest, read_manifest
@@ -20,12 +21,15 @@ from anerf.jobs.places import find_checkpoint
 from anerf.jobs.spec import ViewJob
 from anerf.render.scene_model import SceneModel
 from anerf.viewer.choices import Quality
+from anerf.viewer.live import LiveJobs
 from anerf.viewer.panels.quality import MOST_SAMPLES
 from anerf.viewer.scene_viewer import SceneViewer
 from anerf.viewer.settings import Exhibit
 from anerf.viewer.shelf import Shelf, ancestor_of
 from anerf.viewer.surroundings import surroundings_of
 
+NICENESS = 5
+"""A thread of this niceness gets a third of what one without gets."""
 _log = logging.getLogger(__name__)
 
 
@@ -33,7 +37,8 @@ _log = logging.getLogger(__name__)
 class ViewerActor:
     """Shows the checkpoint of its job in browsers until the job's time is up or it is cancelled.
 
-    It asks Ray for no CPU, so that one can look while a job trains; it renders with half of the cores.
+    It asks Ray for no CPU, so that one can look while a job trains. It renders with all cores, but nicely:
+    while others want them, it gets the smaller part.
     """
 
     def __init__(self, job_dir: str) -> None:
@@ -42,6 +47,7 @@ class ViewerActor:
         self._over = threading.Event()
         self._is_cancelled = False
         self._viewer: SceneViewer | None = None
+        self._url: str | None = None
 
     def run(self) -> dict[str, Any]:
         """Serve the viewer; returns its address and how long it was open.
@@ -54,8 +60,11 @@ class ViewerActor:
         job = accepted.job
         if not isinstance(job, ViewJob):
             raise JobError(f"a {job.op} job has no view: it is run by the coordinator")
-        use_threads((os.cpu_count() or 1) // 2)
-        exhibit = _exhibit(job, self._dir.parent, self._over.set)
+        # Threads that are begun from here on give way to those that learn.
+        os.nice(NICENESS)
+        use_threads(os.cpu_count() or 1)
+        jobs = RayJobs(self._dir.parent)
+        exhibit = exhibit_of(job, self._dir.parent, self._over.set, jobs)
         try:
             self._viewer = SceneViewer(exhibit, job.host, job.port)
         except OSError as error:
@@ -63,16 +72,18 @@ class ViewerActor:
                 f"The viewer cannot listen on {job.host}:{job.port} ({error}): choose another host or port."
             ) from error
         start = time.monotonic()
-        accepted.log.append("log", message=f"viewer at {self._viewer.url}", url=self._viewer.url)
-        _log.info("job %s: viewer at %s", job.job_id, self._viewer.url)
+        self._url = job.public_url or self._viewer.url
+        accepted.log.append("log", message=f"viewer at {self._url}", url=self._url)
+        _log.info("job %s: viewer at %s, listening at %s", job.job_id, self._url, self._viewer.url)
         try:
             self._over.wait(None if job.viewer_timeout < 0 else job.viewer_timeout)
         finally:
             self._viewer.stop()
+            jobs.close()
         if self._is_cancelled:
             raise JobCancelled(f"the viewer of job {job.job_id} was closed on request")
         open_s = time.monotonic() - start
-        return {"message": f"viewer was open for {open_s:.0f} s", "url": self._viewer.url, "open_s": open_s}
+        return {"message": f"viewer was open for {open_s:.0f} s", "url": self._url, "open_s": open_s}
 
     @ray.method(concurrency_group="control")
     def cancel(self) -> None:
@@ -84,10 +95,10 @@ class ViewerActor:
     def status(self) -> dict[str, Any]:
         """Where the viewer is (None until it is up) and how many browsers look."""
         viewer = self._viewer
-        return {"url": viewer and viewer.url, "n_clients": viewer.n_clients if viewer else 0}
+        return {"url": self._url, "n_clients": viewer.n_clients if viewer else 0}
 
 
-def _exhibit(job: ViewJob, out: Path, end: Callable[[], None]) -> Exhibit:
+def exhibit_of(job: ViewJob, out: Path, end: Callable[[], None], jobs: LiveJobs | None = None) -> Exhibit:
     """What the job shows.
 
     Raises:
@@ -107,6 +118,7 @@ def _exhibit(job: ViewJob, out: Path, end: Callable[[], None]) -> Exhibit:
     return Exhibit(
         title=f"anerf: {model.scene_name}",
         name=shelf.name_of(uri) or f"{manifest.job_id}, step {manifest.step}",
+        uri=uri,
         model=model,
         surroundings=surroundings_of(manifest.scene),
         quality=Quality(min(job.ray_samples, MOST_SAMPLES)),
@@ -114,6 +126,7 @@ def _exhibit(job: ViewJob, out: Path, end: Callable[[], None]) -> Exhibit:
         out=out,
         end=end,
         before=_before(manifest, shelf),
+        jobs=jobs,
     )
 
 

@@ -277,6 +277,8 @@ class ViewJob(JobFields):
     """Seconds; -1 for no limit."""
     host: Line = "127.0.0.1"
     port: Annotated[Int, Field(ge=0, le=65_535)] = 7070
+    public_url: Annotated[Line, Field(pattern=r"^https?://[^\s]+$", max_length=2048)] | None = None
+    """Where people reach the viewer, if not at `host` and `port`: behind a proxy or a tunnel."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -27,7 +27,7 @@ class _Followed:
 class LiveFeed:
     """Brings news and scenes of jobs to those who follow them. Safe for threads.
 
-    Whoever wants no scene costs the job nothing but a question a second.
+    Where nobody wants scenes, the job is asked one question a second and offers none.
     """
 
     def __init__(self, jobs: LiveJobs) -> None:
@@ -35,49 +35,49 @@ class LiveFeed:
         self._lock = threading.Lock()
         self._followed: dict[str, _Followed] = {}
 
-    def follow(self, job_id: str, who: int, hear: Hear, see: See | None) -> None:
+    def follow(self, job_id: str, who: int, hear: Hear, see: See | None = None) -> None:
         """Bring `who` the news of a job, and its scenes if `see` is given, until `leave` or the job's end."""
         with self._lock:
             is_new = job_id not in self._followed
             followed = self._followed.setdefault(job_id, _Followed())
             followed.ears[who] = hear
-            if see is not None:
+            if see is None:
+                followed.eyes.pop(who, None)
+            else:
                 followed.eyes[who] = see
-                if followed.scene is not None:
-                    see(followed.scene)
+            scene = followed.scene
+        if see is not None and scene is not None:
+            see(scene)
         if is_new:
             threading.Thread(target=self._work, args=(job_id,), name=f"follows {job_id}", daemon=True).start()
 
-    def blink(self, job_id: str, who: int) -> None:
-        """Bring `who` no more scenes of a job."""
+    def leave(self, who: int, job_id: str | None = None) -> None:
+        """Bring `who` nothing more of a job; of no job where None."""
         with self._lock:
-            if job_id in self._followed:
-                self._followed[job_id].eyes.pop(who, None)
-
-    def leave(self, who: int) -> None:
-        """Bring `who` nothing more."""
-        with self._lock:
-            for followed in self._followed.values():
-                followed.ears.pop(who, None)
-                followed.eyes.pop(who, None)
+            for name, followed in self._followed.items():
+                if job_id in (None, name):
+                    followed.ears.pop(who, None)
+                    followed.eyes.pop(who, None)
 
     def _work(self, job_id: str) -> None:
-        told_at = -NEWS_EVERY_S
+        told_at, trouble = -NEWS_EVERY_S, ""
         while (followed := self._wanted(job_id)) is not None:
             try:
                 if time.monotonic() - told_at >= NEWS_EVERY_S:
                     told_at = time.monotonic()
                     news = self.jobs.news(job_id)
-                    self._tell(followed, news)
+                    for hear in self._listeners(followed.ears):
+                        hear(news)
                     if news.is_over:
-                        break
+                        self._forget(job_id)
+                        return
                 if followed.eyes:
                     self._look(job_id, followed)
             except AnerfError as error:
-                _log.info("job %s: %s", job_id, error)
+                if str(error) != trouble:
+                    trouble = str(error)
+                    _log.info("job %s: %s", job_id, trouble)
             time.sleep(LOOK_EVERY_S)
-        with self._lock:
-            self._followed.pop(job_id, None)
 
     def _wanted(self, job_id: str) -> _Followed | None:
         with self._lock:
@@ -87,11 +87,13 @@ class LiveFeed:
                 return None
             return followed
 
-    def _tell(self, followed: _Followed, news: JobNews) -> None:
+    def _forget(self, job_id: str) -> None:
         with self._lock:
-            ears = list(followed.ears.values())
-        for hear in ears:
-            hear(news)
+            del self._followed[job_id]
+
+    def _listeners(self, of: dict[int, Callable[..., None]]) -> list[Callable[..., None]]:
+        with self._lock:
+            return list(of.values())
 
     def _look(self, job_id: str, followed: _Followed) -> None:
         scene = self.jobs.scene(job_id, followed.scene.mark if followed.scene else None)
@@ -99,6 +101,5 @@ class LiveFeed:
             return
         with self._lock:
             followed.scene = scene
-            eyes = list(followed.eyes.values())
-        for see in eyes:
+        for see in self._listeners(followed.eyes):
             see(scene)

@@ -1,4 +1,4 @@
-"""What the viewer asks of running jobs, and what it hears from them. How they are reached is not its business."""
+"""What the viewer asks of running jobs and hears from them; how they are reached is not its business."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,9 +22,10 @@ class Rates:
 
 @dataclass(frozen=True)
 class Adaptation:
-    """An adaptation as a person asks for it, from a checkpoint's folder to a flight of its scene."""
+    """An adaptation as a person asks for it, from a checkpoint's folder to a flight of its scene's folder."""
 
     checkpoint_uri: str
+    scene: str
     batch: str
     steps: int
     rates: Rates
@@ -81,7 +82,7 @@ class LiveScene:
 
 
 class LiveJobs(Protocol):
-    """Running jobs, and jobs that can be started. Every method raises `AnerfError` with a sentence for people."""
+    """Running jobs, and jobs that can be started. Methods raise `AnerfError` with a sentence for people."""
 
     def running(self) -> Sequence[str]:
         """Ids of the trainings and adaptations that run now."""

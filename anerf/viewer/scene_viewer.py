@@ -8,6 +8,7 @@ from jaxtyping import Float
 
 from anerf.viewer.camera import ViewFrame
 from anerf.viewer.client import Client
+from anerf.viewer.feed import LiveFeed
 from anerf.viewer.navigation import overview
 from anerf.viewer.settings import FOV_Y_DEG, Exhibit
 
@@ -19,6 +20,7 @@ class SceneViewer:
         model = exhibit.model
         self._exhibit = exhibit
         self._frame = ViewFrame(model.origin, model.scale)
+        self._feed = None if exhibit.jobs is None else LiveFeed(exhibit.jobs)
         self._clients: dict[int, Client] = {}
         self._server = viser.ViserServer(host=host, port=port, label=exhibit.title, verbose=False)
         self._server.scene.set_up_direction("+z")
@@ -42,7 +44,7 @@ class SceneViewer:
         self._server.stop()
 
     def _welcome(self, handle: viser.ClientHandle) -> None:
-        self._clients[handle.client_id] = Client(handle, self._exhibit, self._frame)
+        self._clients[handle.client_id] = Client(handle, self._exhibit, self._frame, self._feed)
 
     def _leave(self, handle: viser.ClientHandle) -> None:
         client = self._clients.pop(handle.client_id, None)

@@ -24,8 +24,15 @@ class Shelf:
     def __init__(self, out: Path, load: Callable[[str], SceneModel], most: int = 3) -> None:
         self._out, self._load, self._most = out, load, most
         self._places: dict[str, str] = {}
+        self._names: tuple[str, ...] = ()
         self._models: OrderedDict[str, SceneModel] = OrderedDict()
         self._lock = threading.Lock()
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """What was there when `names` looked."""
+        with self._lock:
+            return self._names
 
     def names(self) -> tuple[str, ...]:
         """What is there now, by job, the newest steps first."""
@@ -37,6 +44,7 @@ class Shelf:
                 found[f"{job}, step {step}"] = step_folder(checkpoints, step)
         with self._lock:
             self._places |= found
+            self._names = tuple(found)
         return tuple(found)
 
     def name_of(self, uri: str) -> str | None:
@@ -44,17 +52,27 @@ class Shelf:
         wanted = Path(storage.shown(uri)).resolve()
         return next((name for name, place in self._places.items() if Path(place).resolve() == wanted), None)
 
+    def uri(self, name: str) -> str:
+        """The step's folder of this name.
+
+        Raises:
+            InputError: the name is unknown.
+        """
+        with self._lock:
+            if name not in self._places:
+                raise InputError(f"checkpoint {name[:100]!r} is not in the list: choose one that is")
+            return self._places[name]
+
     def get(self, name: str, like: SceneModel) -> SceneModel:
         """The checkpoint of this name, which must show the place that `like` shows.
 
         Raises:
             InputError: the name is unknown, or it is another place. CheckpointError: it cannot be read.
         """
+        uri = self.uri(name)
         with self._lock:
-            if name not in self._places:
-                raise InputError(f"checkpoint {name[:100]!r} is not in the list: choose one that is")
             if name not in self._models:
-                self._models[name] = self._load(self._places[name])
+                self._models[name] = self._load(uri)
             self._models.move_to_end(name)
             while len(self._models) > self._most:
                 self._models.popitem(last=False)

@@ -31,6 +31,11 @@ class Surroundings:
     scene: Scene | None = None
     """Where the photographs are."""
 
+    @property
+    def batches(self) -> tuple[str, ...]:
+        """Flights that came after the survey."""
+        return tuple(split for split in self.splits if split not in ("train", "val"))
+
     @classmethod
     def nothing(cls, why: str) -> "Surroundings":
         """Without cameras and points."""

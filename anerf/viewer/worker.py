@@ -17,8 +17,8 @@ P = TypeVar("P")
 
 FIRST_WIDTH_PX = 96
 SMALLEST_WIDTH_PX = 48
-COARSE_S = 0.12
-"""What a coarse picture may take: eight a second."""
+COARSE_S = 0.1
+"""What a coarse picture may take, so that eight a second are shown."""
 REST_S = 0.15
 """Without a new view for this long, the camera rests."""
 
@@ -101,7 +101,7 @@ class LatestWinsWorker(Generic[V, P]):
         seconds = time.monotonic() - start
         if not self._stopped:
             self._show(view, picture, width_px, seconds)
-        return seconds
+        return time.monotonic() - start
 
     def _moves_within(self, seconds: float) -> bool:
         with self._changed:

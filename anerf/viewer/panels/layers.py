@@ -120,7 +120,7 @@ def experts_legend(experts: tuple[int, ...]) -> str:
 
 def _chips(experts: tuple[int, ...]) -> str:
     chips = "".join(
-        f'<span style="display:inline-block;margin:0 10px 2px 0"><span style="display:inline-block;width:12px;'
+        '<span style="display:inline-block;margin:0 10px 2px 0"><span style="display:inline-block;width:12px;'
         f'height:12px;border-radius:3px;margin-right:5px;vertical-align:-1px;background:rgb{expert_rgb(i)}">'
         f"</span>{i}</span>"
         for i in experts[:64]

@@ -47,16 +47,16 @@ class TimesPanel:
 
     def on_change(self, changed: Callable[[], None]) -> None:
         """Call `changed` after a choice that changes the picture only."""
+        self._share.on_update(lambda _: changed())
+
+    def on_checkpoint(self, changed: Callable[[], None]) -> None:
+        """Call `changed` after other checkpoints are to be seen."""
 
         def mode(_: object) -> None:
             self._share.visible = self._mode.value == "wipe"
             changed()
 
         self._mode.on_update(mode)
-        self._share.on_update(lambda _: changed())
-
-    def on_checkpoint(self, changed: Callable[[], None]) -> None:
-        """Call `changed` after another checkpoint was chosen."""
         self._before.on_update(lambda _: changed())
         self._after.on_update(lambda _: changed())
 

@@ -1,0 +1,206 @@
+"""Makes camera paths in the browser: key frames that can be dragged, played, saved and filmed."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import viser
+
+from anerf.products.path_file import read_path, save_path
+from anerf.viewer.camera import ViewFrame
+from anerf.viewer.camera_man import CameraMan
+from anerf.viewer.feed import LiveFeed
+from anerf.viewer.live import Film, JobNews
+from anerf.viewer.panels.path import FileAction, KeyAction, PathAction, PathPanel
+from anerf.viewer.path_draft import Draft, path_file, saved_names
+from anerf.viewer.settings import Exhibit
+
+_LINE_RGB, _KEY_RGB = (255, 214, 10), (255, 255, 255)
+_STEPS_A_LEG = 16
+_PLAY_EVERY_S = 0.08
+_GIZMO = 0.12
+_KEY_SIZE = 0.03
+
+
+@dataclass(frozen=True)
+class PathHost:
+    """What the editor needs of its browser: see `LiveHost`; `film` gives samples and flight of a video."""
+
+    attempt: Callable[[Callable[[], None]], None]
+    say: Callable[[str, str], None]
+    checkpoint_uri: Callable[[], str]
+    samples: Callable[[], int]
+    flight: Callable[[], str | None]
+
+
+class PathEditor:
+    """One browser's path, its nodes in the scene, and its panel."""
+
+    def __init__(
+        self,
+        gui: viser.GuiApi,
+        scene: viser.SceneApi,
+        frame: ViewFrame,
+        camera: CameraMan,
+        exhibit: Exhibit,
+        feed: LiveFeed | None,
+        who: int,
+        host: PathHost,
+    ) -> None:
+        self._scene, self._frame, self._camera, self._exhibit = scene, frame, camera, exhibit
+        self._feed, self._who, self._host = feed, who, host
+        self._draft = Draft()
+        self._nodes: list[viser.SceneNodeHandle] = []
+        self._gizmo: viser.TransformControlsHandle | None = None
+        self._playing = threading.Event()
+        self._panel = panel = PathPanel(gui, saved_names(exhibit.out), feed is not None)
+        panel.on_add(self._add)
+        panel.on_choose(self._choose)
+        panel.on_leg(self._set_leg)
+        panel.on_action(lambda action: host.attempt(lambda: self._act(action)))
+        panel.on_film(lambda: host.attempt(self._film))
+
+    def stop(self) -> None:
+        """The browser has gone."""
+        self._playing.clear()
+
+    def _add(self) -> None:
+        leg_s = float(self._panel.leg_s.value)
+        self._set(self._draft.added(self._camera.c2w, self._camera.fov_y_deg, leg_s), len(self._draft))
+
+    def _act(self, action: KeyAction | PathAction | FileAction) -> None:
+        chosen = self._panel.chosen
+        match action:
+            case "go there" if chosen is not None:
+                self._camera.take_pose(
+                    self._draft.poses[chosen], self._reach_m, self._draft.fovs_y_deg[chosen]
+                )
+            case "replace" if chosen is not None:
+                self._set(self._draft.moved(chosen, self._camera.c2w, self._camera.fov_y_deg), chosen)
+            case "remove" if chosen is not None:
+                self._set(self._draft.without(chosen), None)
+            case "go there" | "replace" | "remove":
+                self._host.say("No key frame is chosen", "Choose one under Key frame first.")
+            case "play":
+                self._play()
+            case "halt":
+                self._playing.clear()
+            case "clear":
+                self._set(Draft(), None)
+            case "save":
+                self._save()
+            case "open":
+                file = path_file(self._exhibit.out, self._panel.name.value)
+                self._set(Draft.of(read_path(file, self._exhibit.model.reference)), None)
+
+    def _save(self) -> str:
+        exhibit = self._exhibit
+        file = path_file(exhibit.out, self._panel.name.value)
+        path = self._draft.path()
+        file.parent.mkdir(exist_ok=True)
+        save_path(file, path, exhibit.model.reference, exhibit.model.scene_name)
+        self._panel.tell_saved(saved_names(exhibit.out))
+        self._host.say("Path saved", f"It is {file.parent.name}/{file.name} in the output folder.")
+        return str(file)
+
+    def _play(self) -> None:
+        path = self._draft.path()
+        self._playing.set()
+        start = time.monotonic()
+        while self._playing.is_set() and (at_s := time.monotonic() - start) < path.duration_s:
+            key = path.at(path.start_s + at_s)
+            self._camera.take_pose(key.c2w, self._reach_m, key.fov_y_deg)
+            time.sleep(_PLAY_EVERY_S)
+        self._playing.clear()
+
+    def _film(self) -> None:
+        assert self._feed is not None
+        wish = Film(
+            self._host.checkpoint_uri(),
+            self._save(),
+            self._panel.fps,
+            self._panel.film_size_px,
+            self._host.samples(),
+            self._host.flight(),
+        )
+        job_id = self._feed.jobs.film(wish)
+        self._panel.tell_film(f"Video {job_id} waits for its turn.", 0.0)
+        self._feed.follow(job_id, self._who, self._hear)
+
+    def _hear(self, news: JobNews) -> None:
+        if news.is_over:
+            self._panel.tell_film(f"Video {news.job_id}: {news.state.lower()}. {news.message}", None)
+            return
+        share = news.step / news.of_steps if news.of_steps else 0.0
+        self._panel.tell_film(f"Video {news.job_id}: frame {news.step} of {news.of_steps}", min(share, 1.0))
+
+    @property
+    def _reach_m(self) -> float:
+        return max(self._exhibit.model.aabb.size) / 2
+
+    def _choose(self) -> None:
+        chosen = self._panel.chosen
+        if chosen is not None and chosen < len(self._draft):
+            self._panel.leg_s.value = max(0.1, self._draft.legs_s[chosen])
+        self._place_gizmo()
+
+    def _set_leg(self) -> None:
+        chosen = self._panel.chosen
+        if chosen:
+            self._set(self._draft.timed(chosen, float(self._panel.leg_s.value)), chosen)
+
+    def _set(self, draft: Draft, chosen: int | None) -> None:
+        self._draft = draft
+        self._panel.offer(len(draft), chosen, sum(draft.legs_s))
+        self._redraw()
+        self._place_gizmo()
+
+    def _redraw(self) -> None:
+        for node in self._nodes:
+            node.remove()
+        self._nodes = []
+        for i, pose in enumerate(self._draft.poses):
+            wxyz, position = self._frame.from_enu(pose)
+            self._nodes.append(
+                self._scene.add_camera_frustum(
+                    f"/path/keys/{i}",
+                    fov=float(np.radians(self._draft.fovs_y_deg[i])),
+                    aspect=16 / 9,
+                    scale=_KEY_SIZE,
+                    thickness=2.0,
+                    thickness_units="screen",
+                    color=_KEY_RGB,
+                    wxyz=wxyz,
+                    position=position,
+                )
+            )
+        if len(self._draft) > 1:
+            path = self._draft.path()
+            times = path.start_s + np.linspace(0, path.duration_s, _STEPS_A_LEG * len(self._draft))
+            places = self._frame.point(np.array([path.at(float(t)).c2w[:, 3] for t in times]))
+            edges = np.stack((places[:-1], places[1:]), axis=1).astype(np.float32)
+            self._nodes.append(
+                self._scene.add_line_segments(
+                    "/path/line", edges, _LINE_RGB, thickness=3.0, thickness_units="screen"
+                )
+            )
+
+    def _place_gizmo(self) -> None:
+        chosen = self._panel.chosen
+        if self._gizmo is not None:
+            self._gizmo.remove()
+            self._gizmo = None
+        if chosen is None or chosen >= len(self._draft):
+            return
+        wxyz, position = self._frame.from_enu(self._draft.poses[chosen])
+        self._gizmo = gizmo = self._scene.add_transform_controls(
+            "/path/gizmo", scale=_GIZMO, wxyz=wxyz, position=position, depth_test=False
+        )
+
+        @gizmo.on_drag_end
+        def _(_: viser.TransformControlsEvent) -> None:
+            pose = self._frame.to_enu(gizmo.wxyz, gizmo.position)
+            self._draft = self._draft.moved(chosen, pose)
+            self._redraw()
