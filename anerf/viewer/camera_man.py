@@ -35,6 +35,12 @@ class CameraMan:
         return math.degrees(self._handle.camera.fov)
 
     @property
+    def least_fov_deg(self) -> float:
+        """From top to bottom or from side to side, whatever is less."""
+        half = math.tan(math.radians(self.fov_y_deg) / 2)
+        return math.degrees(2 * math.atan(half * min(1.0, self.aspect)))
+
+    @property
     def aspect(self) -> float:
         """Width by height."""
         return self._handle.camera.aspect
@@ -55,9 +61,13 @@ class CameraMan:
             target = start.target + share * (to.target - start.target)
             if move != self._move or np.linalg.norm(target - eye) == 0:
                 return
-            self._stand(Stance(eye, target))
+            self.stand(Stance(eye, target))
             time.sleep(FLIGHT_S / _STEPS)
-        self._stand(to)
+        self.stand(to)
+
+    def zoom(self, fov_y_deg: float) -> None:
+        """Another field of view, from top to bottom."""
+        self._handle.camera.fov = math.radians(fov_y_deg)
 
     def take_pose(
         self, c2w: Float[np.ndarray, "3 4"], distance_m: float, fov_y_deg: float | None = None
@@ -82,7 +92,8 @@ class CameraMan:
             self._move += 1
             return self._move
 
-    def _stand(self, stance: Stance) -> None:
+    def stand(self, stance: Stance) -> None:
+        """Be there at once, upright."""
         camera = self._handle.camera
         with self._handle.atomic():
             camera.up_direction = (0.0, 0.0, 1.0)

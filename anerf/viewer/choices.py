@@ -65,7 +65,16 @@ class View:
     aspect: float
     choices: Choices
 
+    @property
+    def full_width_px(self) -> int:
+        """Of the picture at rest: as chosen, or less where a tall one would have more pixels than 4:3."""
+        width_px = self.choices.quality.width_px
+        return max(1, min(width_px, round(width_px * math.sqrt(0.75 * self._seen_aspect))))
+
     def camera(self, width_px: int) -> Camera:
         """The lens for a picture `width_px` wide."""
-        aspect = min(max(self.aspect, SEEN_AS_PHONE_ASPECT), SEEN_AS_WALL_ASPECT)
-        return Camera.from_fov(width_px, max(1, round(width_px / aspect)), self.fov_y_deg)
+        return Camera.from_fov(width_px, max(1, round(width_px / self._seen_aspect)), self.fov_y_deg)
+
+    @property
+    def _seen_aspect(self) -> float:
+        return min(max(self.aspect, SEEN_AS_PHONE_ASPECT), SEEN_AS_WALL_ASPECT)

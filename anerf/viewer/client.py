@@ -19,6 +19,7 @@ from anerf.viewer.drawing import Drawing, draw
 from anerf.viewer.feed import LiveFeed
 from anerf.viewer.live import JobNews
 from anerf.viewer.live_view import LiveHost, LiveView
+from anerf.viewer.navigation import overview
 from anerf.viewer.panels.experts import ExpertsPanel
 from anerf.viewer.panels.layers import LayersPanel
 from anerf.viewer.panels.quality import QualityPanel
@@ -43,7 +44,7 @@ class Client:
         self._camera = CameraMan(handle, frame)
         self._live: LiveView | None = None
         self._worker: LatestWinsWorker[View, Drawing] = LatestWinsWorker(
-            self._draw, self._show, self._warn, lambda view: view.choices.quality.width_px
+            self._draw, self._show, self._warn, lambda view: view.full_width_px
         )
         with handle.atomic():
             self._build(handle.gui, feed)
@@ -66,6 +67,8 @@ class Client:
         self._session.on_shot(lambda: self._attempt(self._shoot))
         self._session.on_end(exhibit.end)
         handle.camera.on_update(lambda _: self.refresh())
+        if self._camera.aspect < 1:
+            self._camera.stand(overview(model.aabb, self._camera.least_fov_deg))
         self.refresh()
 
     def stop(self) -> None:
@@ -133,10 +136,9 @@ class Client:
         return draw(self._comparison.shown, view, width_px, is_coarse, should_stop)
 
     def _show(self, view: View, drawing: Drawing, width_px: int, seconds: float) -> None:
-        is_final = width_px >= view.choices.quality.width_px
         # What stays is shown without loss; what moves comes quickly.
         self._handle.scene.set_background_image(
-            drawing.colors, format="png" if is_final else "jpeg", jpeg_quality=80
+            drawing.colors, format="png" if drawing.is_final else "jpeg", jpeg_quality=80
         )
         self._layers.show(drawing.legend)
         self._quality.say(f"{width_px} x {len(drawing.colors)} pixels in {1000 * seconds:.0f} ms")
@@ -169,7 +171,7 @@ class Client:
     def _shoot(self) -> None:
         """Render the view as it rests, and let the browser keep it."""
         view = self._view()
-        drawing = self._draw(view, view.choices.quality.width_px, False, lambda: False)
+        drawing = self._draw(view, view.full_width_px, False, lambda: False)
         buffer = io.BytesIO()
         Image.fromarray(drawing.colors).save(buffer, "PNG")
         name = f"{self._exhibit.model.scene_name}-{datetime.now():%Y%m%d-%H%M%S}.png"

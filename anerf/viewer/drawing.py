@@ -7,19 +7,21 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from anerf.geometry.cameras import Camera
-from anerf.products.colormap import MAGMA, VIRIDIS, Ramp, Range, depth_range_m, opacity_picture, to_uint8
-from anerf.render.picture import Picture, render_picture
-from anerf.render.samples import March, Sampling
-from anerf.render.scene_model import SceneModel
-from anerf.viewer.choices import Appearance, Background, RampName, View
-from anerf.viewer.layer_colors import (
-    NOTHING_RGB,
+from anerf.products.colormap import (
+    MAGMA,
+    VIRIDIS,
+    Ramp,
+    depth_range_m,
     expert_picture,
-    experts_shown,
-    exposed_by,
-    normals_of_depth,
-    normals_picture,
+    normal_picture,
+    opacity_picture,
+    to_uint8,
 )
+from anerf.render.picture import render_picture
+from anerf.render.scene_model import SceneModel
+from anerf.render.view import Picture
+from anerf.viewer.choices import Appearance, Background, RampName, View
+from anerf.viewer.layer_colors import NOTHING_RGB, SURFACE_OPACITY, exposed_by, view_normals
 
 COARSE_SAMPLES = 8
 RAMPS: dict[RampName, Ramp] = {
@@ -55,10 +57,11 @@ class Shown:
 
 @dataclass(frozen=True, eq=False)
 class Drawing:
-    """A picture to look at, and what its colours mean."""
+    """A picture to look at, and what its colours mean; `is_final` where none better of its view will come."""
 
     colors: UInt8[np.ndarray, "h w 3"]
     legend: Legend | None = None
+    is_final: bool = False
 
 
 def draw(
@@ -70,6 +73,13 @@ def draw(
         InputError: the view asks for something that the models do not have.
         JobCancelled: `should_stop` said so.
     """
+    drawing = _drawn(shown, view, width_px, is_coarse, should_stop)
+    return replace(drawing, is_final=not is_coarse and width_px >= view.full_width_px)
+
+
+def _drawn(
+    shown: Shown, view: View, width_px: int, is_coarse: bool, should_stop: Callable[[], bool]
+) -> Drawing:
     camera, look = view.camera(width_px), view.choices.appearance
 
     def seen(model: SceneModel, camera: Camera) -> Picture:
@@ -101,23 +111,23 @@ def paint(picture: Picture, camera: Camera, view: View) -> Drawing:
         case "depth":
             low, high = look.range_m or depth_range_m(picture.depth_m, picture.opacity)
             colors = RAMPS[look.ramp]((picture.depth_m - low) / (high - low))
-            colors[picture.opacity < 0.5] = NOTHING_RGB
+            colors[picture.opacity < SURFACE_OPACITY] = NOTHING_RGB
             return Drawing(colors, Legend("Depth along the ray", RAMPS[look.ramp], low, high, "m"))
         case "opacity":
             return Drawing(opacity_picture(picture.opacity), Legend("Opacity", RAMPS["grey"]))
         case "expert":
-            shown = tuple(experts_shown(picture.expert))
-            return Drawing(expert_picture(picture.expert, picture.rgb), Legend("Experts", experts=shown))
+            shown = tuple(int(expert) for expert in np.unique(picture.expert) if expert >= 0)
+            return Drawing(expert_picture(picture.expert), Legend("Experts", experts=shown))
         case "normals":
-            normals = normals_of_depth(camera, view.c2w, picture.depth_m)
+            normals = view_normals(camera, view.c2w, picture)
             words = "red: faces east, green: north, blue: up"
-            return Drawing(normals_picture(normals), Legend("Normals", words=words))
+            return Drawing(normal_picture(normals), Legend("Normals", words=words))
 
 
 def difference(before: Picture, after: Picture, look: Appearance) -> Drawing:
     """By how much two pictures of a view differ: in metres where depth is chosen, else in colour."""
     if look.layer == "depth":
-        both = (before.opacity >= 0.5) & (after.opacity >= 0.5)
+        both = (before.opacity >= SURFACE_OPACITY) & (after.opacity >= SURFACE_OPACITY)
         change = np.where(both, np.abs(after.depth_m - before.depth_m), 0.0)
         high = look.range_m[1] if look.range_m else max(1.0, _high(change))
         legend = Legend("Change of depth", MAGMA, 0.0, high, "m")
@@ -154,9 +164,11 @@ def _render(
         on_background(model, wanted.appearance.background),
         camera,
         view.c2w,
-        samples=within(model, samples, (wanted.appearance.near_m, wanted.appearance.far_m)),
+        samples=samples,
         flight=wanted.flight if wanted.flight in model.flights else None,
         only_expert=wanted.expert,
+        near_m=wanted.appearance.near_m,
+        far_m=wanted.appearance.far_m,
         should_stop=should_stop,
     )
 
@@ -166,13 +178,6 @@ def on_background(model: SceneModel, background: Background) -> SceneModel:
     if background == "learned":
         return model
     return replace(model, spec=replace(model.spec, background=_BACKGROUNDS[background]))
-
-
-def within(model: SceneModel, samples: int, range_m: Range) -> Sampling | March:
-    """How the scene is sampled, between two distances along the ray."""
-    near_m, far_m = range_m
-    sampling = model.sampling(samples)
-    return replace(sampling, t_min=near_m / model.scale, t_max=far_m / model.scale)
 
 
 def _high(change: Float[np.ndarray, "h w"]) -> float:

@@ -75,9 +75,10 @@ def parse_place(text: str, reference: GeodeticReference) -> tuple[Float[np.ndarr
     Raises:
         InputError: it is no such text, or a place more than 20 km away.
     """
-    parts = text.replace(",", " ").replace(";", " ").replace("\u00b0", " ").split()
+    plain = text.strip().removesuffix("m")
+    parts = plain.replace(",", " ").replace(";", " ").replace("\u00b0", " ").split()
     try:
-        values = [float(part.removesuffix("m")) for part in parts]
+        values = [float(part) for part in parts]
     except ValueError:
         values = []
     ok = len(values) in (2, 3) and all(math.isfinite(v) for v in values) and abs(values[0]) <= 90

@@ -6,34 +6,30 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from anerf.geometry.cameras import Camera
 from anerf.geometry.geodesy import GeodeticReference, enu_to_geodetic
-from anerf.geometry.rays import look_at
-from anerf.render.picture import render_picture
+from anerf.render.picture import render_rays
 from anerf.render.scene_model import SceneModel
 from anerf.viewer.choices import Choices
-from anerf.viewer.drawing import within
+from anerf.viewer.layer_colors import SURFACE_OPACITY
 
 _SAMPLES = 64
-# A single pixel that sees next to nothing but its middle.
-_NEEDLE = Camera.from_fov(1, 1, 0.01)
 
 
 def surface_along(
     model: SceneModel, eye: Float[np.ndarray, "3"], direction: Float[np.ndarray, "3"], choices: Choices
 ) -> Float[np.ndarray, "3"] | None:
     """The surface (ENU metres) that a ray meets among what is shown; None where it goes through."""
-    look = choices.appearance
-    seen = render_picture(
+    look, along = choices.appearance, direction / np.linalg.norm(direction)
+    seen = render_rays(
         model,
-        _NEEDLE,
-        look_at(eye, eye + direction),
-        samples=within(model, _SAMPLES, (look.near_m, look.far_m)),
+        eye[None],
+        along[None],
+        samples=_SAMPLES,
         only_expert=choices.expert,
+        near_m=np.array([look.near_m]),
+        far_m=np.array([look.far_m]),
     )
-    if seen.opacity[0, 0] < 0.5:
-        return None
-    return eye + direction / np.linalg.norm(direction) * float(seen.depth_m[0, 0])
+    return None if seen.opacity[0] < SURFACE_OPACITY else eye + along * float(seen.depth_m[0])
 
 
 @dataclass(frozen=True)

@@ -70,9 +70,11 @@ class Places:
         box, stance = self._exhibit.model.aabb, self._camera.stance
         match move:
             case "Overview":
-                to = overview(box, FOV_Y_DEG)
+                self._camera.zoom(FOV_Y_DEG)
+                to = overview(box, self._camera.least_fov_deg)
             case "From above":
-                to = from_above(box, FOV_Y_DEG)
+                self._camera.zoom(FOV_Y_DEG)
+                to = from_above(box, self._camera.least_fov_deg)
             case "Straight down":
                 to = stance.straight_down()
             case "North up":

@@ -14,7 +14,7 @@ class Person:
     """Looks at a page, presses and drags on it. `shots` is where pictures of it go."""
 
     def __init__(self, page: Page, shots: Path) -> None:
-        self.page, self._shots, self._n_shots = page, shots, 0
+        self.page, self._shots, self._n_shots, self._n_known = page, shots, 0, 0
 
     def open(self, url: str, timeout_s: float = 60) -> float:
         """Open the page and wait for the first picture; the seconds that took."""
@@ -51,6 +51,7 @@ class Person:
 
     def choose(self, label: str, option: str) -> None:
         """Take an option of a list."""
+        self._n_known = self.n_pictures()
         self.control(label).click()
         self.page.get_by_role("option", name=option, exact=True).click()
 
@@ -58,14 +59,16 @@ class Person:
         self.control(label).click(force=True)
 
     def press(self, name: str) -> None:
+        self._n_known = self.n_pictures()
         self.page.get_by_role("button", name=name, exact=True).click()
 
     def control(self, label: str) -> Locator:
         """The input beside a label."""
-        return self.page.locator(f"xpath=//*[normalize-space(text())='{label}']/following::input[1]")
+        return self.page.locator(f'xpath=//*[normalize-space(text())="{label}"]/following::input[1]')
 
     def drag(self, start: tuple[float, float], end: tuple[float, float], steps: int = 12) -> None:
         """Drag with the left button, as to turn the scene."""
+        self._n_known = self.n_pictures()
         self.page.mouse.move(*start)
         self.page.mouse.down()
         for i in range(1, steps + 1):
@@ -75,7 +78,8 @@ class Person:
         self.page.mouse.up()
 
     def settle(self, quiet_s: float = 1.5, timeout_s: float = 60) -> None:
-        """Until no picture has come for a while."""
+        """Until a picture has come after what was done last, and none for a while."""
+        self.until(lambda: self.n_pictures() > self._n_known, timeout_s)
         self.until(lambda: self.page.evaluate(_QUIET_MS) > 1000 * quiet_s, timeout_s)
 
     def n_pictures(self) -> int:

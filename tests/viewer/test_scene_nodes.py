@@ -33,7 +33,13 @@ def nodes_of(server: viser.ViserServer, scene: Scene, surroundings: Surroundings
     partition = load_partition(scene, "g22")
     frame = ViewFrame(scene.origin, scene.scale)
     return SceneNodes(
-        server.scene, frame, scene.aabb, partition.boxes, partition.centroids, surroundings, lambda frame: None
+        server.scene,
+        frame,
+        scene.aabb,
+        partition.boxes,
+        partition.centroids,
+        surroundings,
+        lambda frame: None,
     )
 
 

@@ -23,6 +23,7 @@ class WireClient:
         self.size = (width, height)
         self.messages: list[tuple[float, dict[str, Any]]] = []
         self._changed = threading.Condition()
+        self._n_taken = 0
         self._socket = connect(
             url.replace("http://", "ws://"),
             subprotocols=[f"viser-v{viser.__version__}"],  # pyright: ignore[reportArgumentType]
@@ -80,10 +81,23 @@ class WireClient:
             if message["type"] == "BackgroundImageMessage" and message["rgb_data"]
         ]
 
-    def wait(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+    def wait(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
         """Until what has arrived meets the condition."""
         with self._changed:
             assert self._changed.wait_for(condition, timeout_s), "it does not come about"
+
+    def next_final(self) -> np.ndarray:
+        """The next picture that stays, after the one that this gave before."""
+        pictures = self.pictures
+
+        def arrived() -> bool:
+            nonlocal pictures
+            pictures = self.pictures
+            return any(kind == "png" for *_, kind in pictures[self._n_taken :])
+
+        self.wait(arrived)
+        self._n_taken = len(pictures)
+        return pictures[-1][1]
 
     def send(self, kind: str, **fields: Any) -> None:
         self._socket.send(msgspec.msgpack.encode({"type": kind, **fields}))
@@ -109,7 +123,7 @@ class WireClient:
 
 
 def _decoded(raw: bytes) -> list[dict[str, Any]]:
-    """Sizes of the packed messages, the messages, then the arrays that they refer to, each at a multiple of 8."""
+    """Two sizes, packed messages, then the arrays that they refer to, each at a multiple of 8."""
     at = 16 + int.from_bytes(raw[8:16], "little")
     inner = msgspec.msgpack.decode(zstandard.ZstdDecompressor().decompress(raw[16:at]))
     arrays = []

@@ -25,7 +25,7 @@ class PathPanel:
         )
         self._path_actions = gui.add_button_group("Path", get_args(PathAction))
         self._text = gui.add_markdown("Add views, then drag the chosen one by its arrows in the picture.")
-        with gui.add_folder("File"):
+        with gui.add_folder("Saved paths"):
             self.name = gui.add_text("Name", "path", hint="In the folder `paths` of the output folder")
             self._saved = gui.add_markdown("")
             self._file_actions = gui.add_button_group("File", get_args(FileAction))
