@@ -60,6 +60,13 @@ class LiveFeed:
                     followed.eyes.pop(who, None)
 
     def _work(self, job_id: str) -> None:
+        try:
+            self._bring(job_id)
+        finally:
+            with self._lock:
+                self._followed.pop(job_id, None)
+
+    def _bring(self, job_id: str) -> None:
         told_at, trouble = -NEWS_EVERY_S, ""
         while (followed := self._wanted(job_id)) is not None:
             try:
@@ -69,7 +76,6 @@ class LiveFeed:
                     for hear in self._listeners(followed.ears):
                         hear(news)
                     if news.is_over:
-                        self._forget(job_id)
                         return
                 if followed.eyes:
                     self._look(job_id, followed)
@@ -83,13 +89,9 @@ class LiveFeed:
         with self._lock:
             followed = self._followed[job_id]
             if not followed.ears:
-                del self._followed[job_id]
+                del self._followed[job_id]  # at once: who comes now needs a new thread
                 return None
             return followed
-
-    def _forget(self, job_id: str) -> None:
-        with self._lock:
-            del self._followed[job_id]
 
     def _listeners(self, of: dict[int, Callable[..., None]]) -> list[Callable[..., None]]:
         with self._lock:

@@ -52,4 +52,4 @@ class Between:
 def place_words(enu: Float[np.ndarray, "3"], reference: GeodeticReference) -> str:
     """Latitude, longitude and ellipsoidal height of a place, to about a decimetre."""
     latitude, longitude, height = enu_to_geodetic(enu[None], reference)[0]
-    return f"{latitude:.6f}\u00b0, {longitude:.6f}\u00b0, {height:.1f} m"
+    return f"{latitude:.6f}\u00b0, {longitude:.6f}\u00b0, {height:.1f}\u00a0m"

@@ -61,7 +61,7 @@ def test_coordinates_are_read_as_people_write_them(text: str) -> None:
     place, has_height = parse_place(text, REFERENCE)
     assert has_height
     assert enu_to_geodetic(place[None], REFERENCE)[0] == pytest.approx([51.9709, 7.7424, 130], abs=1e-7)
-    assert place_words(place, REFERENCE) == "51.970900\u00b0, 7.742400\u00b0, 130.0 m"
+    assert place_words(place, REFERENCE) == "51.970900\u00b0, 7.742400\u00b0, 130.0\u00a0m"
 
 
 def test_without_a_height_a_place_is_as_high_as_the_reference() -> None:
