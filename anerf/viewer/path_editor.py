@@ -68,15 +68,16 @@ class PathEditor:
 
     def _add(self) -> None:
         leg_s = float(self._panel.leg_s.value)
-        self._set(self._draft.added(self._camera.c2w, self._camera.fov_y_deg, leg_s), len(self._draft))
+        # Not chosen: its arrows would surround the camera.
+        self._set(self._draft.added(self._camera.c2w, self._camera.fov_y_deg, leg_s), None)
 
     def _act(self, action: KeyAction | PathAction | FileAction) -> None:
         chosen = self._panel.chosen
         match action:
             case "go there" if chosen is not None:
-                self._camera.take_pose(
-                    self._draft.poses[chosen], self._reach_m, self._draft.fovs_y_deg[chosen]
-                )
+                self._drop_gizmo()
+                pose, fov_y_deg = self._draft.poses[chosen], self._draft.fovs_y_deg[chosen]
+                self._camera.take_pose(pose, self._reach_m, fov_y_deg)
             case "replace" if chosen is not None:
                 self._set(self._draft.moved(chosen, self._camera.c2w, self._camera.fov_y_deg), chosen)
             case "remove" if chosen is not None:
@@ -187,11 +188,14 @@ class PathEditor:
                 )
             )
 
-    def _place_gizmo(self) -> None:
-        chosen = self._panel.chosen
+    def _drop_gizmo(self) -> None:
         if self._gizmo is not None:
             self._gizmo.remove()
             self._gizmo = None
+
+    def _place_gizmo(self) -> None:
+        self._drop_gizmo()
+        chosen = self._panel.chosen
         if chosen is None or chosen >= len(self._draft):
             return
         wxyz, position = self._frame.from_enu(self._draft.poses[chosen])

@@ -142,7 +142,7 @@ def test_a_person_looks_adapts_and_ends_it(
         person.tick(part)
     page.wait_for_timeout(3000)
     person.shoot("boxes-cameras-points")
-    for part in ("Experts' boxes", "Points"):
+    for part in ("Experts' boxes", "Cameras", "Points"):
         person.tick(part)
 
     person.tab("Places")
@@ -175,6 +175,8 @@ def test_a_person_looks_adapts_and_ends_it(
     page.get_by_text("2 views, 3.0 s").wait_for()
     person.drag((400, 400), (400, 300), steps=4)
     person.settle()
+    person.choose("Key frame", "1")
+    page.wait_for_timeout(1500)
     person.shoot("path")
     person.press("save")
     page.get_by_text("Saved: path").wait_for()
@@ -185,6 +187,7 @@ def test_a_person_looks_adapts_and_ends_it(
     page.wait_for_timeout(500)
     person.shoot("live")
     before = person.scene()
+    person.control("Steps").fill("2000")
     person.press("Start adapting")
     page.locator(".uplot").first.wait_for(timeout=90_000)
     person.until(lambda: change(before, person.scene()) > CHANGED, 60)
@@ -196,7 +199,7 @@ def test_a_person_looks_adapts_and_ends_it(
     page.get_by_text(": paused").wait_for(timeout=20_000)
     person.shoot("paused")
     person.press("stop")
-    page.get_by_text("succeeded").first.wait_for(timeout=60_000)
+    page.get_by_text("succeeded").first.wait_for(timeout=120_000)
     person.settle()
     person.shoot("adapted")
 

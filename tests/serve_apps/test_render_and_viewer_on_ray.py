@@ -231,8 +231,12 @@ def test_viewer_serves_its_page_until_it_is_cancelled(ray_here: Any, out_root: P
 def test_viewer_ends_by_itself(ray_here: Any, out_root: Path) -> None:
     from actors.viewer import ViewerActor
 
-    actor = cast(Any, ViewerActor).remote(str(_view_job(out_root, viewer_timeout=0.5)))
+    public = "https://viewer.example.org"
+    job_dir = _view_job(out_root, viewer_timeout=0.5, public_url=public)
+    actor = cast(Any, ViewerActor).remote(str(job_dir))
     summary = ray_here.get(actor.run.remote(), timeout=60)
+    assert summary["url"] == public
+    assert public in (job_dir / "events.jsonl").read_text()
     assert summary["open_s"] == pytest.approx(0.5, abs=0.4)
 
 
