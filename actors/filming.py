@@ -18,7 +18,6 @@ from actors.fan_out import POLL_S, cause_of
 from actors.patience import PatientDiary
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import SceneStamp, read_manifest
-from anerf.checkpoint.resolve import resolve_checkpoint
 from anerf.errors import AnerfError, JobCancelled, JobError
 from anerf.field.threads import use_threads
 from anerf.geometry.boxes import Aabb
@@ -27,6 +26,7 @@ from anerf.geometry.canned_paths import CannedPath, canned_path
 from anerf.geometry.geodesy import GeodeticReference
 from anerf.jobs.folder import SUMMARY_FILE, write_json_atomically
 from anerf.jobs.learning import learning_device
+from anerf.jobs.places import find_checkpoint
 from anerf.jobs.spec import VideoJob
 from anerf.jobs.video_fields import CANNED_SECONDS
 from anerf.products.colormap import Range
@@ -217,8 +217,8 @@ def _footage(job: VideoJob) -> _Footage:
     assert job.checkpoint_path is not None  # the job's own validation
     before = job.before_checkpoint_path if job.layer == "before_after" else None
     return _Footage(
-        resolve_checkpoint(job.checkpoint_path, job.prefix),
-        None if before is None else resolve_checkpoint(before, job.before_prefix),
+        find_checkpoint(job.checkpoint_path, job.prefix),
+        None if before is None else find_checkpoint(before, job.before_prefix),
         job.sampler,
         job.march_step_m,
         FilmLook(job.layer, job.width, job.height, job.ray_samples, job.flight),

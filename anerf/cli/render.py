@@ -14,7 +14,6 @@ from rich.console import Console
 
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import Manifest, read_manifest
-from anerf.checkpoint.resolve import resolve_checkpoint
 from anerf.cli.progress import progress_bar
 from anerf.errors import InputError
 from anerf.geometry.boxes import Aabb
@@ -22,6 +21,7 @@ from anerf.geometry.cameras import Camera
 from anerf.geometry.canned_paths import CANNED_PATHS, CannedPath, canned_path
 from anerf.geometry.geodesy import GeodeticReference, enu_to_geodetic
 from anerf.geometry.viewpoints import Place, pose_from_matrix, pose_looking_at
+from anerf.jobs.places import find_checkpoint
 from anerf.learn.rays import flight_of
 from anerf.products.colormap import depth_range_m
 from anerf.products.layers import FileFormat, Layer, encode_layer, layer_values
@@ -98,7 +98,7 @@ def render(
         raise InputError(f"--size {size[0]} {size[1]} cannot be: give 1 to {_MAX_SIDE_PX} pixels a side")
     if not 1 <= samples <= 4096:
         raise InputError(f"--samples {samples} cannot be: give 1 to 4096")
-    uri = resolve_checkpoint(checkpoint, prefix)
+    uri = find_checkpoint(checkpoint, prefix)
     manifest = read_manifest(uri)
     given = {"--pose": pose, "--look-at": look_at, "--frame": frame, "--path": path}
     named = [option for option, value in given.items() if value is not None]
