@@ -122,6 +122,8 @@ _PICTURES: dict[int | str, dict[str, Any]] = {
                 "X-Anerf-Flight": "Whose look is shown",
                 "X-Anerf-Mark": "Of a running job: which version of its weights; no other has it",
                 "X-Anerf-Render-Seconds": "Of all tiles together",
+                "X-Anerf-Tiles": "Into how many the picture was divided",
+                "X-Anerf-Experts": "How many could be seen, and were loaded",
                 "X-Anerf-Depth-Range-M": "Of coloured depth: the nearest and farthest colour, in metres",
                 "X-Anerf-Depth-Unit-M": "Of png16: metres of a count; 0 counts are nothing",
             }.items()

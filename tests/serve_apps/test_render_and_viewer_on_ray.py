@@ -176,8 +176,8 @@ def _stands_a_crowd(client: httpx.Client, body: dict[str, Any]) -> None:
 def _process(title: str) -> int:
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            words = (folder / "cmdline").read_text().replace("\0", " ").split()
-            if words and (words[0] == f"ray::{title}" or words[0].startswith(f"ray::{title}:")):
+            # Behind the name of an actor may stand that of the method which it is at.
+            if re.match(rf"ray::{title}(?![a-z])", (folder / "cmdline").read_text()):
                 return int(folder.name)
     raise AssertionError(f"no process {title}")
 
