@@ -36,6 +36,7 @@ class MetaCoordinator:
         logs.of_job(Path(job_dir), trace=trace_of_job(Path(job_dir)))
         self._dir = job_dir
         job = read_accepted_job(Path(job_dir)).job
+        self._op = job.op
         self._steering = Steering(adapts=isinstance(job, EvalJob))
         self._offers = Offers()
         self._figures = FigureLog(job.job_id, job.op)
@@ -72,6 +73,8 @@ class MetaCoordinator:
         Raises:
             JobError: it is not for this kind of job.
         """
+        if self._op == "video":
+            raise JobError("a video job has no rounds to steer: it can only be cancelled")
         self._steering.take_in(wish)
 
     @ray.method(concurrency_group="control")
