@@ -17,6 +17,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from actors import metrics
 from actors.dead_letters import DeadLetters, Letter
+from actors.lag import lag_of
 from actors.mediator import Delivery
 from actors.names import CONSUMER_GROUP, JOB_TOPIC
 from actors.topics import quiet_settings
@@ -51,6 +52,7 @@ _DEFAULTS = {
     "session.timeout.ms": 6000,
     "topic.metadata.refresh.interval.ms": 10_000,
     "queued.max.messages.kbytes": 16 << 10,
+    "statistics.interval.ms": 5000,
 }
 
 
@@ -95,6 +97,8 @@ class InboxStatus:
     """Messages read whose offset is not stored yet."""
     paused: bool = False
     """Whether partitions are paused because too much is waiting."""
+    lag: int | None = None
+    """Messages on the topic that have not been dealt with, as far as known: on partitions read here."""
 
 
 @dataclass
@@ -102,6 +106,7 @@ class _Counts:
     accepted: int = 0
     dead_letters: int = 0
     bytes: int = 0
+    lag: int | None = None
     assigned: set[tuple[str | None, int | None]] = field(default_factory=set)
 
 
@@ -132,7 +137,8 @@ class Inbox:
         self._counts = _Counts()
         self._paused = self._stored = False
         self._not_before = self._mended_at = 0.0
-        self._consumer = Consumer({**_DEFAULTS, **quiet_settings(kafka), **FIXED})
+        settings = {**_DEFAULTS, **quiet_settings(kafka), **FIXED, "stats_cb": self._on_statistics}
+        self._consumer = Consumer(settings)
         self._consumer.subscribe(
             [JOB_TOPIC], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
@@ -141,7 +147,12 @@ class Inbox:
         """For others to look at, from any thread."""
         counts = self._counts
         return InboxStatus(
-            bool(counts.assigned), counts.accepted, counts.dead_letters, len(self._items), self._paused
+            bool(counts.assigned),
+            counts.accepted,
+            counts.dead_letters,
+            len(self._items),
+            self._paused,
+            counts.lag,
         )
 
     def step(self) -> None:
@@ -231,6 +242,13 @@ class Inbox:
             self._paused = False
             self._consumer.resume(self._consumer.assignment())
             logger.info("reading on: %d messages wait", n)
+
+    def _on_statistics(self, statistics: str) -> None:
+        """Called while polling; what it reads is here already, so polling does not wait."""
+        read_here = {number for _, number in self._counts.assigned if number is not None}
+        self._counts.lag = lag_of(statistics, JOB_TOPIC, read_here)
+        if self._counts.lag is not None or not read_here:
+            metrics.tell(metrics.CONSUMER_LAG, self._counts.lag or 0)
 
     def _on_assign(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self._counts.assigned = {(p.topic, p.partition) for p in partitions}

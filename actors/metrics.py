@@ -46,6 +46,11 @@ QUEUE_AGE = Metric(
     "anerf_queue_age_seconds", "gauge", "Time since the longest waiting queued job was accepted"
 )
 DEAD_LETTERS = Metric("anerf_dead_letters_total", "counter", "Messages set aside since they are no jobs")
+CONSUMER_LAG = Metric(
+    "anerf_consumer_lag_messages",
+    "gauge",
+    "Messages on the job topic that an ingestor has not dealt with yet",
+)
 STEP = Metric("anerf_step", "gauge", "Step that a job's experts have reached", ("job",))
 RAYS = Metric("anerf_rays_per_second", "gauge", "Rays learned from a second, last round", ("job", "expert"))
 LOSS = Metric("anerf_loss", "gauge", "Mean squared error of the last step's rays", ("job", "expert"))
@@ -74,6 +79,7 @@ ALL = (
     JOBS,
     QUEUE_AGE,
     DEAD_LETTERS,
+    CONSUMER_LAG,
     STEP,
     RAYS,
     LOSS,

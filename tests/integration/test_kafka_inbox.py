@@ -298,3 +298,20 @@ def test_a_broker_killed_again_and_again_loses_nothing_and_nothing_is_done_twice
     finally:
         stop(tmp_path, [process], grace_s=5.0)
     assert members(tmp_path, [process]) == []
+
+
+def test_the_lag_is_what_has_not_been_dealt_with(mock_cluster, tmp_path):
+    put(mock_cluster, [(f"k{i}".encode(), job(f"j{i}"), None) for i in range(30)])
+    desk = TableDesk(tmp_path / "out")
+    desk.is_open = False
+    often = {**mock_cluster, "statistics.interval.ms": 100}
+    inbox = Inbox(often, desk, lambda: None, max_waiting=10)
+    step_until(inbox, lambda: inbox.status().lag == 30)
+    desk.is_open = True
+    step_until(inbox, lambda: inbox.status().lag == 0)
+    assert inbox.status().accepted == 30
+    inbox.close()
+    again = Inbox(often, TableDesk(tmp_path / "out"), lambda: None)
+    put(mock_cluster, [(b"k", job("more"), None)])
+    step_until(again, lambda: again.status().accepted == 1 and again.status().lag == 0)
+    again.close()

@@ -85,6 +85,7 @@ def metrics(stack: Stack, name: str) -> dict[str, float]:
 def test_prometheus_reads_how_many_jobs_and_dead_letters_there_are(place):
     wait_for(lambda: sum(metrics(place.stack, "ray_anerf_dead_letters_total").values()) == 2)
     wait_for(lambda: metrics(place.stack, "ray_anerf_queue_age_seconds"))
+    wait_for(lambda: list(metrics(place.stack, "ray_anerf_consumer_lag_messages").values()) == [0])
     jobs = metrics(place.stack, "ray_anerf_jobs")
     of_state = {re.findall(r'state="(\w+)"', labels)[0]: value for labels, value in jobs.items()}
     assert {state: n for state, n in of_state.items() if n} == {"FAILED": 1}
