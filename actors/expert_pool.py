@@ -74,8 +74,9 @@ class ExpertPool:
         groups = groups_of(experts, job.experts_per_actor)
         self._group_of = {expert: group for group in groups for expert in group}
         among = packed(machines(), len(experts)) if job.placement == "pack" else machines()
-        shares = Shares.divided(among, len(experts), len(groups))
-        self._threads = shares.threads
+        shares = Shares.divided(among, len(experts), len(groups), job.cpus, job.gpus)
+        self.threads = shares.threads
+        """Of each expert."""
         self._options = {group: shares.options(group) for group in groups}
         self._reserved = None
         if job.placement is not None and groups:
@@ -90,7 +91,7 @@ class ExpertPool:
         return min(self._step.values(), default=0)
 
     def _start(self, group: tuple[int, ...]) -> Any:
-        return self._start_actor(self._options[group], self._job_dir, group, self._threads)
+        return self._start_actor(self._options[group], self._job_dir, group, self.threads)
 
     def _actor(self, expert: int) -> Any:
         return self._actors[self._group_of[expert]]

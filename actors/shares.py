@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import ray
@@ -58,12 +58,22 @@ def packed(among: Sequence[Machine], n_experts: int) -> list[Machine]:
     return chosen
 
 
+def with_gpus(among: Sequence[Machine], at_most: int) -> list[Machine]:
+    """The machines with so many of their GPUs at most, those of the machines with most of them first."""
+    kept: list[Machine] = []
+    for machine in sorted(among, key=lambda m: m.gpus, reverse=True):
+        n = min(machine.gpus, at_most - sum(m.gpus for m in kept))
+        kept.append(replace(machine, gpus=n))
+    return kept
+
+
 @dataclass(frozen=True)
 class Shares:
     """What an actor asks Ray for, and the threads of each of its experts.
 
-    Actors share equally what is free when the job starts. Threads go by experts, so that what an expert
-    learns does not depend on who lives beside it: sums over more threads may be added up in another order.
+    Actors share equally what is free when the job starts, or what the job asks for of it. Threads go by
+    experts, so that what an expert learns does not depend on who lives beside it: sums over more threads may
+    be added up in another order.
     """
 
     threads: int
@@ -71,17 +81,34 @@ class Shares:
     gpus: float
 
     @classmethod
-    def divided(cls, among: Sequence[Machine], n_experts: int, n_actors: int) -> Self:
-        """The largest shares with which all actors find room: none is divided between machines, or GPUs."""
-        threads = max(1, math.floor(sum(m.cpus for m in among) / max(n_experts, 1)))
+    def divided(
+        cls,
+        among: Sequence[Machine],
+        n_experts: int,
+        n_actors: int,
+        most_cpus: float | None = None,
+        most_gpus: float | None = None,
+    ) -> Self:
+        """The largest shares with which all actors find room: none is divided between machines, or GPUs.
+
+        `most_cpus` and `most_gpus` are what the job asks for, of which no more is taken, all actors together.
+        An expert has a thread at least.
+        """
+        total_cpus, cpu_share, most_each = sum(m.cpus for m in among), LEARNING_SHARE, math.inf
+        if most_cpus is not None:  # whoever says how much leaves the rest anyway
+            total_cpus, cpu_share, most_each = min(total_cpus, most_cpus), 1.0, most_cpus / max(n_actors, 1)
+        threads = max(1, math.floor(total_cpus / max(n_experts, 1)))
+        if most_gpus is not None:
+            among = with_gpus(among, math.ceil(most_gpus))
         of_gpus = [LEARNING_SHARE * m.free_gpus for m in among for _ in range(m.gpus)]
-        gpus = _hundredths(largest_share(of_gpus, n_actors))
+        gpus = largest_share(of_gpus, n_actors)
+        gpus = _hundredths(gpus if most_gpus is None else min(gpus, most_gpus / max(n_actors, 1)))
         if gpus == 0:
-            cpus = largest_share([LEARNING_SHARE * m.cpus * m.free_cpus for m in among], n_actors)
+            cpus = largest_share([cpu_share * m.cpus * m.free_cpus for m in among], n_actors)
         else:  # a machine has cores for as many actors as its GPUs have room for
             room = [(m, m.gpus * _times(gpus, LEARNING_SHARE * m.free_gpus)) for m in among]
-            cpus = min(LEARNING_SHARE * m.cpus * m.free_cpus / n for m, n in room if n > 0)
-        return cls(threads, max(LEAST_CPUS, _hundredths(cpus)), gpus)
+            cpus = min(cpu_share * m.cpus * m.free_cpus / n for m, n in room if n > 0)
+        return cls(threads, max(LEAST_CPUS, _hundredths(min(cpus, most_each))), gpus)
 
     def options(self, group: Sequence[int]) -> dict[str, Any]:
         """Ray's options for a group's actor: no more cores than threads, a call of each expert at a time."""
