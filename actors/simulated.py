@@ -16,6 +16,7 @@ from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import expert_file
 from anerf.checkpoint.shards import write_shard
 from anerf.learn.expert import StretchReport
+from anerf.render.exposure import Exposures
 
 BACKGROUND = 2048
 """Parameters of the shared background, as many as a real one has with 32 hidden units, about."""
@@ -31,7 +32,7 @@ class SimulatedExperts:
         self._step_s = step_s
         self._step = dict.fromkeys(experts, 0)
         self._background = np.zeros(BACKGROUND, np.float32)
-        self._exposures: dict[str, np.ndarray] = {}
+        self._exposures = Exposures.identity(torch.zeros(PHOTOGRAPHS, dtype=torch.int64)).named()
         self._threads = ThreadPoolExecutor(len(self._step))
 
     def each(self, method: str, args_of: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:

@@ -156,7 +156,7 @@ class TrainRun:
             reports = pool.advance(to_step, wait_for_all=False)
             steering.has_done(to_step - step)
             round_s = max(time.monotonic() - round_started, 1e-3)
-            stride = max(1, min(10 * stride, round(ROUND_S * (to_step - step) / round_s)))
+            stride = next_stride(stride, to_step - step, round_s)
             step = to_step
             if schedule.due(step, schedule.sync_step):
                 pool.sync_background()
@@ -253,6 +253,11 @@ def _keep(checkpoints: Checkpoints, pool: ExpertPool, here: Manifest) -> None:
     """A checkpoint beside the schedule, of which nobody has measured how good it is."""
     checkpoints.save(here, pool)
     checkpoints.rate(here.step, None)
+
+
+def next_stride(stride: int, steps: int, seconds: float) -> int:
+    """How many steps the next round may take, after one of at most `stride` that took so many and so long."""
+    return max(1, min(10 * stride, round(ROUND_S * steps / seconds)))
 
 
 def validation_views(scene: Scene, at_most: int) -> tuple[int, ...]:

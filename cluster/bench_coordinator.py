@@ -1,11 +1,11 @@
 """`anerf bench coordinator`: what a coordinator and Ray cost beside the training of very many experts."""
 
 import json
-import os
 import resource
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +14,13 @@ from rich.console import Console
 from rich.table import Table
 
 from anerf.errors import InputError
+from cluster.ray_processes import memory_mib, roles
 from cluster.run import own_ray
 from cluster.show import AsJson
 
 if TYPE_CHECKING:
     from anerf.checkpoint.manifest import Manifest
 
-_MIB = 2**20
 _STEPS_A_ROUND = 20
 
 
@@ -78,19 +78,31 @@ def bench_coordinator(
         for cost in found:
             Console(soft_wrap=True).out(json.dumps(asdict(cost)), highlight=False)
         return
-    table = Table(
-        "experts", "processes", "start", "round", "overhead", "CPU", "calls", "checkpoint",
-        "coordinator", "experts' processes", "Ray's own",
-        box=None, pad_edge=False,
-    )  # fmt: skip
-    for c in found:
-        table.add_row(
-            f"{c.experts:,}", str(c.processes), f"{c.start_s:.1f} s", f"{c.round_s:.3f} s",
-            f"{c.overhead_ms:.3f} ms", f"{c.cpu_ms:.3f} ms", str(c.calls), f"{c.checkpoint_s:.2f} s",
-            f"{c.coordinator_mib:.0f} MiB", f"{c.experts_mib:.0f} MiB", f"{c.ray_mib:.0f} MiB",
-        )  # fmt: skip
-    Console().print(table)
+    Console().print(_table(found))
     Console().print("Overhead and CPU are per expert and round; memory is PSS.", style="dim")
+
+
+def _table(found: Sequence[RoundCost]) -> Table:
+    """A line for each figure and a column for each number of experts: there are fewer of these."""
+    table = Table("experts", box=None, pad_edge=False)
+    for cost in found:
+        table.add_column(f"{cost.experts:,}", justify="right")
+    lines: dict[str, Callable[[RoundCost], str]] = {
+        "processes": lambda c: f"{c.processes}",
+        "start": lambda c: f"{c.start_s:.1f} s",
+        "round": lambda c: f"{c.round_s:.3f} s",
+        "of which training": lambda c: f"{c.train_s:.3f} s",
+        "overhead": lambda c: f"{c.overhead_ms:.3f} ms",
+        "coordinator's CPU": lambda c: f"{c.cpu_ms:.3f} ms",
+        "remote calls in a round": lambda c: f"{c.calls}",
+        "checkpoint": lambda c: f"{c.checkpoint_s:.2f} s",
+        "coordinator's memory": lambda c: f"{c.coordinator_mib:,.0f} MiB",
+        "memory of experts' processes": lambda c: f"{c.experts_mib:,.0f} MiB",
+        "memory of Ray's own": lambda c: f"{c.ray_mib:,.0f} MiB",
+    }
+    for name, cell in lines.items():
+        table.add_row(name, *map(cell, found))
+    return table
 
 
 def measure(n_experts: int, per_actor: int, train_s: float, rounds: int, job_dir: Path) -> RoundCost:
@@ -129,7 +141,7 @@ def measure(n_experts: int, per_actor: int, train_s: float, rounds: int, job_dir
             checkpoints.save(replace(manifest, step=step), pool)
             checkpoints.rate(step, None)
             saves.append(time.perf_counter() - began)
-        memory = _memory_mib()
+        memory = memory_mib(roles())
     finally:
         pool.stop()
     round_s = statistics.median(walls)
@@ -170,31 +182,3 @@ def _manifest(n_experts: int) -> "Manifest":
 def _cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-def _memory_mib() -> dict[str, float]:
-    """PSS of this process, of the experts' and of Ray's other processes on this machine, by what they are."""
-    found = {"coordinator": 0.0, "experts": 0.0, "ray": 0.0}
-    session = os.environ["RAY_AUTH_TOKEN_PATH"].rpartition("/")[0]
-    raylets = set()
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if "raylet" in (line := (folder / "cmdline").read_text()) and session in line:
-                raylets.add(int(folder.name))
-        except OSError:  # it has just ended
-            continue
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            line = (folder / "cmdline").read_text()
-            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
-            pss = next(x for x in (folder / "smaps_rollup").read_text().splitlines() if x.startswith("Pss:"))
-        except (OSError, StopIteration):  # it has just ended, or is not ours to look into
-            continue
-        mib = int(pss.split()[1]) * 1024 / _MIB
-        if int(folder.name) == os.getpid():
-            found["coordinator"] += mib
-        elif line.startswith("ray::SimulatedExperts"):
-            found["experts"] += mib
-        elif session in line or parent in raylets:
-            found["ray"] += mib
-    return found

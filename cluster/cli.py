@@ -63,6 +63,9 @@ COMMANDS = MappingProxyType(
         "bench endpoint": Command(
             "cluster.bench_endpoint", "bench_endpoint", "what a picture over HTTP costs beside one made here"
         ),
+        "bench ray-share": Command(
+            "cluster.bench_ray_share", "bench_ray_share", "what Ray takes of a training, against one process"
+        ),
         "run": Command("cluster.run", "run", "do one job here and now, without Kafka"),
         "up": Command("cluster.up", "up", "start Ray, Kafka, Mediator, ingestor and the render endpoint"),
         "down": Command("cluster.down", "down", "stop all of it"),
