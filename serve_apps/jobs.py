@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import ray
+from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 
@@ -94,6 +95,26 @@ class JobsDeployment:
     def __serve_build_asgi_app__(self) -> "FastAPI":
         """Called by Serve once the replica stands."""
         return create_jobs_api(MediatorJobs(), self._token, self._door.origins)
+
+
+class Arguments(BaseModel):
+    """What `serve run` or a Serve config file says of the API."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    token_file: str | None = None
+    """Without it, the API answers on loopback addresses only."""
+    origins: list[str] = []
+    """Web pages whose scripts may call it."""
+
+
+def application(arguments: Arguments) -> serve.Application:
+    """The API as a Serve config file names it: `import_path: serve_apps.jobs:application`.
+
+    Raises:
+        InputError: the token file holds none.
+    """
+    return build_jobs_app(Door(arguments.token_file, tuple(arguments.origins)))
 
 
 def build_jobs_app(door: Door | None = None) -> serve.Application:

@@ -18,9 +18,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 from ray.serve._private.api import call_user_app_builder_with_args_if_necessary
 from ray.serve.schema import ServeDeploySchema
+from ray.serve.scripts import cli as serve_cli
 
 from anerf.errors import InputError
 from cluster.cli import COMMANDS
+from serve_apps.jobs import ROUTE
 
 FOLDER = Path(__file__).parents[2] / "cluster" / "kubernetes"
 RAY = importlib.metadata.version("ray")
@@ -197,6 +199,7 @@ class VolumeClaim(Known):
 MODELS = {
     "cluster.yaml": Cluster,
     "actors.yaml": Job,
+    "jobs.yaml": Job,
     "train.yaml": Job,
     "render.yaml": Service,
     "volume.yaml": VolumeClaim,
@@ -326,6 +329,30 @@ def test_the_actors_go_to_the_long_lived_cluster():
     assert f"--address {name}-head-svc:6379" in spec.entrypoint
     head = parsed("cluster.yaml").spec.head_group_spec.template.spec.containers[0]
     assert ("gcs", 6379) in [(port.name, port.container_port) for port in head.ports]
+
+
+def test_the_jobs_api_goes_where_the_mediator_is_and_the_heads_service_reaches_it(tmp_path):
+    spec, cluster = parsed("jobs.yaml").spec, parsed("cluster.yaml")
+    assert spec.cluster_selector == parsed("actors.yaml").spec.cluster_selector
+    start, run = (shlex.split(command) for command in spec.entrypoint.split("&&"))
+    assert (start[0], run[0]) == ("serve", "serve")
+    started = serve_cli.commands[start[1]].make_context(start[1], start[2:]).params
+    ran = serve_cli.commands[run[1]].make_context(run[1], run[2:]).params
+    assert (ran["name"], ran["route_prefix"], ran["blocking"]) == ("jobs", ROUTE, False)
+    module, _, attribute = ran["config_or_import_path"].partition(":")
+    builder = getattr(importlib.import_module(module), attribute)
+    (tmp_path / "token").write_text("0" * 64)
+    (token_file,) = (word.removeprefix("token_file=") for word in ran["arguments"])
+    built = call_user_app_builder_with_args_if_necessary(builder, {"token_file": str(tmp_path / "token")})
+    assert built._bound_deployment.name == "jobs"
+    with pytest.raises(InputError, match="cannot be read"):
+        call_user_app_builder_with_args_if_necessary(builder, {"token_file": "/nowhere"})
+    for group in (cluster.spec.head_group_spec, *cluster.spec.worker_group_specs):
+        mounts = group.template.spec.containers[0].volume_mounts
+        assert str(Path(token_file).parent) in [mount.mount_path for mount in mounts]
+    head = cluster.spec.head_group_spec.template.spec.containers[0]
+    assert ("serve", started["http_port"]) in [(port.name, port.container_port) for port in head.ports]
+    assert (started["http_host"], started["proxy_location"]) == ("0.0.0.0", "HeadOnly")
 
 
 def test_serve_takes_its_config_and_finds_the_endpoint(tmp_path):

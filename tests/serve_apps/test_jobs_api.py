@@ -1,7 +1,9 @@
 """Jobs over HTTP, in front of a real job table."""
 
 import json
+import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fastapi.testclient import TestClient
@@ -51,7 +53,7 @@ class TableJobs:
         return self.table.accepted(job_id).log.read(from_byte)
 
     async def log_text(self, job_id, from_byte):
-        return "some text"[from_byte:], 9
+        return (self.table.accepted(job_id).folder / "log.txt").read_text()[from_byte:], 9
 
 
 @pytest.fixture
@@ -180,3 +182,58 @@ def test_whatever_is_sent_is_answered_with_a_sentence(client, jobs, body):
     assert 400 <= answer.status_code < 500
     assert set(answer.json()) == {"error"}
     assert not jobs.table.out.exists()
+
+
+PARTS = st.sampled_from(
+    ["..", ".", "/", "\\", "a", "beside", "\0", "~", "%2e%2e", "%2f", "%", "．．", "?", "#", ""]
+)
+PATHS = st.lists(PARTS, max_size=6).map("".join) | st.text(max_size=20)
+PATH_FIELDS = st.sampled_from(
+    ["scene", "data_path", "data_dirname", "mask_dirname", "checkpoint_path", "prefix"]
+)
+
+
+@settings(max_examples=60)
+@given(
+    job_id=PATHS,
+    fields=st.dictionaries(PATH_FIELDS, PATHS, max_size=3),
+    op=st.sampled_from(["train", "view"]),
+)
+def test_nothing_is_written_outside_the_jobs_folder(job_id, fields, op):
+    with tempfile.TemporaryDirectory() as place:
+        out = Path(place) / "deep" / "out"
+        client = TestClient(create_jobs_api(TableJobs(out)), HERE, raise_server_exceptions=False)
+        message = {"op": op, "scene": "/s", "checkpoint_path": "/c", "job_id": job_id, **fields}
+        answer = client.post("/", json=message)
+        written = {path for path in Path(place).rglob("*") if path not in (out.parent, out)}
+        if answer.status_code == 422:
+            assert not written
+        else:
+            assert answer.status_code == 202
+            folder = out / job_id
+            assert folder.resolve().parent == out.resolve()
+            assert written == {folder, folder / "job.json", folder / "events.jsonl"}
+
+
+@settings(max_examples=60)
+@given(
+    way=st.lists(PARTS, max_size=6).map("".join),
+    method=st.sampled_from(["GET", "DELETE"]),
+    rest=st.sampled_from(["", "/log", "/events", "/events?follow=false"]),
+    encoded=st.booleans(),
+)
+def test_nothing_is_read_or_cancelled_beside_the_output_root(way, method, rest, encoded):
+    with tempfile.TemporaryDirectory() as place:
+        beside = JobTable(Path(place))
+        beside.submit(parse_job({"op": "train", "scene": "secret", "job_id": "beside"}), "kafka")
+        (Path(place) / "beside" / "log.txt").write_text("secret")
+        before = beside.show("beside")
+        api = create_jobs_api(TableJobs(Path(place) / "out"))
+        client = TestClient(api, HERE, raise_server_exceptions=False)
+        job_id = quote(way + "beside", safe="" if encoded else "/\\?#%~")
+        answer = client.request(method, f"/{job_id}{rest}", follow_redirects=False)
+        assert answer.status_code in (200, 404, 405, 307, 422)
+        assert "secret" not in answer.text
+        assert answer.status_code != 200 or answer.json() == {"jobs": [], "next": None}
+        beside.refresh()
+        assert beside.show("beside") == before
