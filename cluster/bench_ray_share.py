@@ -16,7 +16,7 @@ from rich.table import Table
 
 from anerf.errors import InputError
 from cluster.demo import CONFIGS
-from cluster.ray_processes import cpu_s, roles
+from cluster.ray_processes import cpu_s, machine_cpu_s, roles
 from cluster.run import own_ray, read_job_file
 from cluster.show import AsJson
 
@@ -44,6 +44,8 @@ class RayShare:
     coordinator_cpu_s: float
     ray_cpu_s: float
     """Of Ray's own processes."""
+    others_cpu_s: float
+    """Of all other processes of the machine, meanwhile: what is above a tenth spoils the figures."""
     load_before: float
     load_after: float
 
@@ -84,7 +86,8 @@ def bench_ray_share(
     Console().print(
         f"{found.experts} experts, {found.cores} cores, {found.steps} steps a stretch, medians of "
         f"{found.stretches}. Of the CPU time, the coordinator takes {found.coordinator_cpu_s:.3f} s and "
-        f"Ray's own processes {found.ray_cpu_s:.3f} s. Load {found.load_before:.1f} before, "
+        f"Ray's own processes {found.ray_cpu_s:.3f} s; other work on the machine takes "
+        f"{found.others_cpu_s:.3f} s. Load {found.load_before:.1f} before, "
         f"{found.load_after:.1f} after.",
         style="dim",
     )
@@ -157,6 +160,7 @@ def measure(job: "TrainJob", stretches: int, out: Path) -> RayShare:
         cpu_share=statistics.median(r.cpu_s / one.own_cpu_s - 1 for r, one in zip(rays, ones, strict=True)),
         coordinator_cpu_s=statistics.median(r.own_cpu_s for r in rays),
         ray_cpu_s=statistics.median(r.ray_cpu_s for r in rays),
+        others_cpu_s=statistics.median(stretch.others_cpu_s for stretch in (*rays, *ones)),
         load_before=load_before,
         load_after=os.getloadavg()[0],
     )
@@ -170,15 +174,17 @@ class _Stretch:
     """Of all processes together."""
     own_cpu_s: float
     ray_cpu_s: float
+    others_cpu_s: float
 
 
 def _timed(advance: Callable[[int], list[float]], to_step: int) -> _Stretch:
     who = roles()
-    before, started = cpu_s(who), time.monotonic()
+    before, machine_before, started = cpu_s(who), machine_cpu_s(), time.monotonic()
     losses = advance(to_step)
-    wall_s, after = time.monotonic() - started, cpu_s(who)
+    wall_s, machine, after = time.monotonic() - started, machine_cpu_s() - machine_before, cpu_s(who)
     taken = {role: after[role] - before[role] for role in after}
-    return _Stretch(losses, wall_s, sum(taken.values()), taken["coordinator"], taken["ray"])
+    ours = sum(taken.values())
+    return _Stretch(losses, wall_s, ours, taken["coordinator"], taken["ray"], max(0.0, machine - ours))
 
 
 def _same(found: Sequence[float], expected: Sequence[float]) -> None:

@@ -26,6 +26,7 @@ def start_broker(
     port: int = DEFAULT_PORT,
     folder: Path | None = None,
     authentication: bool = False,
+    advertised: str | None = None,
 ) -> tuple[Process, int]:
     """Start the broker on 127.0.0.1, at `port` or the next free one, and wait until it answers.
 
@@ -35,6 +36,7 @@ def start_broker(
         port: Port to listen on.
         folder: Where it keeps its messages; in memory without one.
         authentication: Whether it asks for a password. Then only its port is waited for.
+        advertised: Where clients reach it, if not at its own port.
 
     Raises:
         StackError: it is not installed, or does not come up.
@@ -44,7 +46,14 @@ def start_broker(
 
     port = free_port(port)
     url = f"tcp://127.0.0.1:{port}"
-    command = [broker_binary(), "broker", "--listener-url", url, "--advertised-listener-url", url]
+    command = [
+        broker_binary(),
+        "broker",
+        "--listener-url",
+        url,
+        "--advertised-listener-url",
+        advertised or url,
+    ]
     if authentication:
         command.append("--authentication")
     command += ["--storage-engine", BUCKET if folder is not None else "memory://tansu/"]

@@ -47,6 +47,14 @@ def cpu_s(of: Mapping[int, Role]) -> dict[Role, float]:
     return found
 
 
+def machine_cpu_s() -> float:
+    """CPU time that all processes of the machine have taken since it started, stolen time too."""
+    user, nice, system, _idle, _iowait, irq, softirq, steal = map(
+        int, (_PROC / "stat").read_text().split(maxsplit=9)[1:9]
+    )
+    return (user + nice + system + irq + softirq + steal) / _TICKS
+
+
 def _pids() -> list[int]:
     return [int(folder.name) for folder in _PROC.iterdir() if folder.name.isdecimal()]
 

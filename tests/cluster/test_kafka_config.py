@@ -7,12 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Consumer, TopicPartition
 
+from actors.names import JOB_TOPIC
+from actors.topics import ensure_topics
 from anerf.errors import InputError, StackError
 from cluster.broker import start_broker
 from cluster.kafka_config import check_broker, read_kafka_settings, refusals
 from cluster.processes import stop
 from cluster.send import produce
+from tests.cluster.password_gate import PasswordGate
 
 SECRET = "correct-horse-battery"
 ANERF = Path(sys.executable).with_name("anerf")
@@ -129,3 +133,51 @@ def test_a_broker_that_wants_a_password_refuses_in_words(tmp_path, monkeypatch, 
         stop(tmp_path, [process], grace_s=2.0)
     assert caplog.text
     assert SECRET not in caplog.text
+
+
+@pytest.mark.integration
+def test_who_has_the_password_comes_through_tls_and_nobody_else(tmp_path, monkeypatch, caplog):
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr("cluster.kafka_config._TIMEOUT_S", 5.0)
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    gate = PasswordGate(certificate, key, "anna", SECRET)
+    process, port = start_broker(tmp_path, tmp_path / "broker.log", advertised=f"tcp://127.0.0.1:{gate.port}")
+    gate.open(port)
+    lines = [
+        f"bootstrap.servers=127.0.0.1:{gate.port}",
+        "security.protocol=SASL_SSL",
+        "sasl.mechanism=PLAIN",
+        "sasl.username=anna",
+        f"sasl.password={SECRET}",
+    ]
+    trusting = [*lines, f"ssl.ca.location={certificate}"]
+    kafka = read_kafka_settings(write(tmp_path / "kafka.properties", *trusting), None, {})
+    try:
+        check_broker(kafka)
+        ensure_topics(kafka)
+        produce({**kafka, "debug": "security,broker"}, "a", b"{}")
+        consumer = Consumer({**kafka, "group.id": "g", "auto.offset.reset": "earliest"})
+        consumer.assign([TopicPartition(JOB_TOPIC, 0, 0)])
+        (message,) = consumer.consume(1, 20)
+        assert message.value() == b"{}"
+        consumer.close()
+        assert gate.let_in >= 3
+        for wrong, reason in (
+            ({**kafka, "sasl.password": "guessed"}, "SASL"),
+            (read_kafka_settings(write(tmp_path / "k", *lines), None, {}), "SSL"),
+        ):
+            let_in = gate.let_in
+            with pytest.raises(StackError, match=f"does not let us in .*{reason}") as caught:
+                check_broker(wrong)
+            assert gate.let_in == let_in
+            assert SECRET not in str(caught.value)
+    finally:
+        gate.close()
+        stop(tmp_path, [process], grace_s=2.0)
+    assert "SASL" in caplog.text
+    assert SECRET not in caplog.text + (tmp_path / "broker.log").read_text()
