@@ -7,6 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ class RayShare:
     """Medians over stretches; shares are of what one process takes, medians over neighbours."""
 
     experts: int
+    per_actor: int
     cores: int
     steps: int
     """In a stretch, with a meeting of the experts at its end."""
@@ -53,6 +55,7 @@ class RayShare:
 def bench_ray_share(
     job: Path | None = None,
     stretches: int = 20,
+    per_actor: int | None = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the same experts with Ray and in one process, by turns, and tell what Ray takes of the time.
@@ -65,15 +68,19 @@ def bench_ray_share(
     Args:
         job: A training job's file; without it the demo's, on a tiny made survey.
         stretches: Of each kind.
+        per_actor: Experts that share a process, instead of the job's `experts_per_actor`.
         as_json: Print one JSON object.
     """
-    if stretches < 1:
-        raise InputError(f"stretches are {stretches}: at least one is needed")
+    if stretches < 1 or (per_actor is not None and per_actor < 1):
+        raise InputError("stretches and experts of a process must be at least 1")
     console = Console(stderr=True)
     # Ray's workers would let all other work of the machine go first, and this process would not.
     os.environ |= {"RAY_worker_niceness": "0"}
     with own_ray(), tempfile.TemporaryDirectory() as folder, console.status("training"):
-        found = measure(_job(job, Path(folder)), stretches, Path(folder))
+        training = _job(job, Path(folder))
+        if per_actor is not None:
+            training = training.model_copy(update={"experts_per_actor": per_actor})
+        found = measure(training, stretches, Path(folder))
     if as_json:
         Console(soft_wrap=True).out(json.dumps(asdict(found)), highlight=False)
         return
@@ -84,8 +91,9 @@ def bench_ray_share(
     )
     Console().print(table)
     Console().print(
-        f"{found.experts} experts, {found.cores} cores, {found.steps} steps a stretch, medians of "
-        f"{found.stretches}. Of the CPU time, the coordinator takes {found.coordinator_cpu_s:.3f} s and "
+        f"{found.experts} experts, {found.per_actor} a process, {found.cores} cores, {found.steps} steps a "
+        f"stretch, medians of {found.stretches}. Of the CPU time, the coordinator takes "
+        f"{found.coordinator_cpu_s:.3f} s and "
         f"Ray's own processes {found.ray_cpu_s:.3f} s; other work on the machine takes "
         f"{found.others_cpu_s:.3f} s. Load {found.load_before:.1f} before, "
         f"{found.load_after:.1f} after.",
@@ -103,6 +111,7 @@ def measure(job: "TrainJob", stretches: int, out: Path) -> RayShare:
     from actors.expert_pool import ExpertPool
     from actors.shares import machines
     from actors.training import next_stride
+    from anerf.field.threads import kernel_threads
     from anerf.jobs import settings
     from anerf.jobs.folder import accept_job
     from anerf.scene.pixels import open_pixels
@@ -116,7 +125,9 @@ def measure(job: "TrainJob", stretches: int, out: Path) -> RayShare:
     load_before = os.getloadavg()[0]
     cores = max(1, int(sum(machine.cpus for machine in machines())))
     pool = ExpertPool(job, str(accepted.folder), experts, accepted.log, lambda: False)
-    try:
+    with ExitStack() as stack:
+        stack.callback(pool.stop)
+        stack.enter_context(kernel_threads(pool.threads))
         alone = _OneProcess(str(accepted.folder), len(experts), pool.threads, cores)
         pool.load()
 
@@ -145,10 +156,9 @@ def measure(job: "TrainJob", stretches: int, out: Path) -> RayShare:
                 rays.append(_timed(with_ray, step))
                 ones.append(_timed(alone.advance, step))
             _same(rays[-1].losses, ones[-1].losses)
-    finally:
-        pool.stop()
     return RayShare(
         experts=len(experts),
+        per_actor=job.experts_per_actor,
         cores=cores,
         steps=job.sync_step,
         stretches=stretches,
@@ -221,10 +231,8 @@ class _OneProcess:
     """The same experts on threads of this process, without Ray."""
 
     def __init__(self, job_dir: str, n_experts: int, threads: int, cores: int) -> None:
-        from anerf.field.threads import use_threads
         from anerf.jobs.learning import build_learning
 
-        use_threads(threads)
         self._learning = [build_learning(job_dir, expert) for expert in range(n_experts)]
         self._pool = ThreadPoolExecutor(max(1, cores // threads))
 

@@ -183,6 +183,16 @@ def test_a_simulated_training_costs_what_is_counted(tmp_path):
     assert len(told(tmp_path / "bench", "checkpoint")) == 2
 
 
+def test_training_with_ray_is_what_it_is_in_one_process(tmp_path, train_job: Any):
+    from cluster.bench_ray_share import measure
+
+    job = TrainJob.model_validate(train_job(job_id="share", outer_steps=1000, experts_per_actor=2))
+    share = measure(job, 1, tmp_path)  # or it raises: losses are compared
+    assert (share.experts, share.per_actor, share.cores, share.steps) == (4, 2, 2, 5)
+    assert share.share == pytest.approx(share.with_ray_s / share.alone_s - 1)
+    assert share.with_ray_cpu_s > share.coordinator_cpu_s >= 0
+
+
 def test_workers_are_kept_warm(ray_here):
     from actors.warmth import WarmWorkers, n_idle
 
