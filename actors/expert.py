@@ -103,11 +103,11 @@ class ExpertActor:
         with self._at(expert, at_step) as learning:
             learning.state.set_background(torch.from_numpy(shared.copy()))
 
-    def exposure_evidence(self, expert: int, at_step: int) -> tuple[np.ndarray, np.ndarray] | None:
-        """What the expert's rays say of the photographs' exposures, where these are learned."""
+    def exposure_evidence(self, expert: int, at_step: int) -> tuple[np.ndarray, ...] | None:
+        """What the expert's rays say of its photographs' exposures, where these are learned."""
         with self._at(expert, at_step) as learning:
             evidence = learning.state.evidence
-            return None if evidence is None else (evidence.xx.numpy(), evidence.xy.numpy())
+            return None if evidence is None else tuple(t.numpy() for t in evidence.seen())
 
     def exposures(self, expert: int, at_step: int) -> dict[str, np.ndarray]:
         """The photographs' exposures as the expert knows them; empty where there are none."""

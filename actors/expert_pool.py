@@ -26,7 +26,7 @@ from anerf.errors import AnerfError, ExpertLost, JobCancelled, StorageUnavailabl
 from anerf.jobs.events import Diary
 from anerf.jobs.spec import EvalJob, TrainJob
 from anerf.learn.expert import StretchReport
-from anerf.learn.exposure import solved_exposures
+from anerf.learn.exposure import added_up, solved_exposures
 from anerf.render.exposure import Exposures
 
 log = logging.getLogger(__name__)
@@ -261,8 +261,9 @@ class ExpertPool:
         evidence = [e for _, e in found if e is not None]
         before = Exposures.of_named(self.exposures())
         if evidence and before is not None:
-            tensors = [(torch.from_numpy(xx.copy()), torch.from_numpy(xy.copy())) for xx, xy in evidence]
-            self._give_present("set_exposures", solved_exposures(tensors, before, flight).named())
+            seen = [tuple(torch.from_numpy(part.copy()) for part in of_one) for of_one in evidence]
+            summed = added_up(seen, len(before.maps))
+            self._give_present("set_exposures", solved_exposures([summed], before, flight).named())
 
     def saved(self) -> None:
         """A checkpoint of the step at which all stand exists now: restarted experts begin there."""

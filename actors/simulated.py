@@ -65,11 +65,11 @@ class SimulatedExperts:
         self._check(expert, at_step)
         self._background = shared
 
-    def exposure_evidence(self, expert: int, at_step: int) -> tuple[np.ndarray, np.ndarray]:
-        """Evidence of the usual shape."""
+    def exposure_evidence(self, expert: int, at_step: int) -> tuple[np.ndarray, ...]:
+        """Evidence of the usual shape, for each of the photographs."""
         self._check(expert, at_step)
         xx = np.tile(np.eye(4, dtype=np.float32) * 1000, (PHOTOGRAPHS, 1, 1))
-        return xx, np.ascontiguousarray(xx[:, :, :3])
+        return np.arange(PHOTOGRAPHS), xx, np.ascontiguousarray(xx[:, :, :3])
 
     def exposures(self, expert: int, at_step: int) -> dict[str, np.ndarray]:
         """What was set last."""

@@ -240,7 +240,7 @@ class _OneProcess:
         """A stretch; the experts' losses."""
         import torch
 
-        from anerf.learn.exposure import solved_exposures
+        from anerf.learn.exposure import added_up, solved_exposures
 
         reports = list(self._pool.map(lambda learning: learning.advance(to_step), self._learning))
         states = [learning.state for learning in self._learning]
@@ -249,9 +249,9 @@ class _OneProcess:
             mean = sum(backgrounds, torch.zeros(())) / len(backgrounds)
             for state in states:
                 state.set_background(mean)
-        evidence = [(s.evidence.xx, s.evidence.xy) for s in states if s.evidence is not None]
-        if evidence and states[0].exposures is not None:
-            found = solved_exposures(evidence, states[0].exposures, 0)
+        seen, before = [s.evidence.seen() for s in states if s.evidence is not None], states[0].exposures
+        if seen and before is not None:
+            found = solved_exposures([added_up(seen, len(before.maps))], before)
             for state in states:
                 state.exposures = found.to(state.params.grid.device)
         return [report.loss for report in reports]

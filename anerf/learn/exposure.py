@@ -7,7 +7,7 @@ identity for the survey, and for a later flight what brings the scene's mean col
 (The slopes of that first regression would be too flat, since much of what is rendered does not fit yet.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,6 +52,22 @@ class ExposureEvidence:
         x = torch.cat([rgb.detach().to(self.xx), torch.ones(len(rgb), 1)], dim=1) * counts[:, None]
         self.xx.mul_(FORGET).index_add_(0, image, x[:, :, None] * x[:, None, :])
         self.xy.mul_(FORGET).index_add_(0, image, x[:, :, None] * target.to(self.xy)[:, None, :])
+
+    def seen(self) -> tuple[Int[Tensor, " m"], Float[Tensor, "m 4 4"], Float[Tensor, "m 4 3"]]:
+        """Ids and equations of the photographs of which something was seen, few of a city's."""
+        ids = self.xx[:, 3, 3].nonzero()[:, 0]
+        return ids, self.xx[ids], self.xy[ids]
+
+
+def added_up(
+    seen: Iterable[Sequence[Tensor]], n: int
+) -> tuple[Float[Tensor, "n 4 4"], Float[Tensor, "n 4 3"]]:
+    """Evidence for `n` photographs of all experts, from what each has `seen` (its three tensors)."""
+    xx, xy = torch.zeros(n, 4, 4), torch.zeros(n, 4, 3)
+    for ids, of_one_xx, of_one_xy in seen:
+        xx.index_add_(0, ids, of_one_xx)
+        xy.index_add_(0, ids, of_one_xy)
+    return xx, xy
 
 
 def solved_exposures(

@@ -2,7 +2,13 @@
 
 import torch
 
-from anerf.learn.exposure import ExposureEvidence, common_exposure, expected_exposure, solved_exposures
+from anerf.learn.exposure import (
+    ExposureEvidence,
+    added_up,
+    common_exposure,
+    expected_exposure,
+    solved_exposures,
+)
 from anerf.learn.state import restore_state
 from anerf.render.exposure import Exposures
 
@@ -127,6 +133,16 @@ def test_what_photographs_show_on_average_is_known_from_their_rays():
     found = solved_exposures([(evidence.xx, evidence.xy)], Exposures.identity(SURVEY[:3]))
     assert torch.allclose(found.means[:2], torch.full((2, 3), 0.5), atol=0.01)
     assert not found.means[2].any()
+
+
+def test_experts_tell_only_of_what_they_see_and_it_adds_up_to_the_same():
+    parts = [observed({0: DARK, 2: BRIGHT}, 5), observed({2: DARK}, 5), ExposureEvidence.none(5)]
+    seen = [part.seen() for part in parts]
+    assert [ids.tolist() for ids, _, _ in seen] == [[0, 2], [2], []]
+    xx, xy = added_up(seen, 5)
+    torch.testing.assert_close(xx, sum(part.xx for part in parts))
+    torch.testing.assert_close(xy, sum(part.xy for part in parts))
+    assert not xx[[1, 3, 4]].any()
 
 
 def test_a_shard_holds_exposures_and_the_evidence_for_them(make_expert):
