@@ -231,7 +231,7 @@ def test_nothing_is_read_or_cancelled_beside_the_output_root(way, method, rest, 
         api = create_jobs_api(TableJobs(Path(place) / "out"))
         client = TestClient(api, HERE, raise_server_exceptions=False)
         job_id = quote(way + "beside", safe="" if encoded else "/\\?#%~")
-        answer = client.request(method, f"/{job_id}{rest}", follow_redirects=False)
+        answer = client.request(method, f"/{job_id.lstrip('/')}{rest}", follow_redirects=False)
         assert answer.status_code in (200, 404, 405, 307, 422)
         assert "secret" not in answer.text
         assert answer.status_code != 200 or answer.json() == {"jobs": [], "next": None}
