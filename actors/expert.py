@@ -14,6 +14,7 @@ import ray
 import torch
 
 from actors.each import StepMismatch, answer_each
+from actors.named import end_when_alone
 from anerf import logs
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import expert_file
@@ -38,13 +39,18 @@ class ExpertActor:
     `max_concurrency` lets them; those for one expert take turns.
     """
 
-    def __init__(self, job_dir: str, experts: Sequence[int], threads: int) -> None:
+    def __init__(self, job_dir: str, experts: Sequence[int], threads: int, outlives: bool) -> None:
+        """`outlives`: that it does not end with its coordinator, but when no other one comes for it."""
         logs.of_job(Path(job_dir), trace=trace_of_job(Path(job_dir)))
         use_threads(threads)
         self._job_dir = job_dir
         self._turns = {expert: threading.Lock() for expert in experts}
         self._loaded: dict[int, Learning] = {}
         self._threads = ThreadPoolExecutor(len(self._turns))
+        self._own_background: dict[int, tuple[int, np.ndarray]] = {}
+        """Each expert's copy before it took a mean, and at which step."""
+        if outlives:
+            end_when_alone(Path(job_dir).name)
 
     @contextmanager
     def _turn(self, expert: int) -> Iterator[Learning]:
@@ -93,14 +99,23 @@ class ExpertActor:
             learning.rates = replace(learning.rates, outer_steps=max(of_steps, at_step + 1))
 
     def background(self, expert: int, at_step: int) -> np.ndarray | None:
-        """The expert's copy of the shared background."""
+        """The expert's copy of the shared background, before it took a mean at this step, if it did.
+
+        So a meeting that was interrupted can be held again, with the same result.
+        """
         with self._at(expert, at_step) as learning:
+            taken_at, own = self._own_background.get(expert, (-1, None))
+            if taken_at == at_step:
+                return own
             background = learning.state.background
             return None if background is None else background.detach().cpu().numpy()
 
     def set_background(self, expert: int, at_step: int, shared: np.ndarray) -> None:
         """Take the experts' mean."""
+        own = self.background(expert, at_step)
         with self._at(expert, at_step) as learning:
+            if own is not None:
+                self._own_background[expert] = at_step, own
             learning.state.set_background(torch.from_numpy(shared.copy()))
 
     def exposure_evidence(self, expert: int, at_step: int) -> tuple[np.ndarray, ...] | None:

@@ -9,6 +9,7 @@ import numpy as np
 import ray
 import torch
 from ray.exceptions import (
+    ActorDiedError,
     ActorUnavailableError,
     GetTimeoutError,
     ObjectLostError,
@@ -20,6 +21,9 @@ from actors import metrics, placing
 from actors.each import StepMismatch
 from actors.expert import ExpertActor
 from actors.fan_out import POLL_S, Calls, Group, Listener, cause_of, is_late
+from actors.meetings import Meetings, mean_of
+from actors.named import end_actor, expert_name, standing_experts
+from actors.names import NAMESPACE
 from actors.shares import Placement, Shares, groups_of, living_nodes, machines, packed
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.errors import AnerfError, ExpertLost, JobCancelled, StorageUnavailable
@@ -40,7 +44,8 @@ StartActor = Callable[[Mapping[str, Any], str, Group, int], Any]
 
 def start_expert(options: Mapping[str, Any], job_dir: str, group: Group, threads: int) -> Any:
     """The process in which a group's experts really learn."""
-    return ExpertActor.options(**options).remote(job_dir, group, threads)
+    outlives = options.get("lifetime") == "detached"
+    return ExpertActor.options(**options).remote(job_dir, group, threads, outlives)
 
 
 class ExpertPool:
@@ -57,12 +62,15 @@ class ExpertPool:
         events: Diary,
         cancelled: Callable[[], bool],
         start_actor: StartActor = start_expert,
+        outlives: bool = False,
     ) -> None:
+        """Start the experts; where they outlive this process, take over those that outlived another one."""
+        self._job_id = job.job_id
+        self._outlives = outlives
         self._job_dir = job_dir
         self._start_actor = start_actor
         self._late: Calls | None = None
-        self._meetings: list[tuple[int, str, tuple[Any, ...]]] = []
-        """What the experts were given together since the last checkpoint: at which step, how, and what."""
+        self._meetings = Meetings()
         self.n_calls = 0
         """Remote calls so far."""
         self._events = events
@@ -73,25 +81,39 @@ class ExpertPool:
         self._placement: Placement | None = job.placement
         groups = groups_of(experts, job.experts_per_actor)
         self._group_of = {expert: group for group in groups for expert in group}
+        self._actors: dict[Group, Any] = standing_experts(job.job_id, groups) if outlives else {}
+        self.taken_over = len(self._actors) > 0
+        """Whether some of the experts are those of a coordinator that was lost."""
+        missing = [group for group in groups if group not in self._actors]
         among = packed(machines(), len(experts)) if job.placement == "pack" else machines()
-        shares = Shares.divided(among, len(experts), len(groups), job.cpus, job.gpus)
+        shares = Shares.divided(among, len(experts), len(missing), job.cpus, job.gpus)
         self.threads = shares.threads
         """Of each expert."""
-        self._options = {group: shares.options(group) for group in groups}
-        self._reserved = None
-        if job.placement is not None and groups:
-            self._reserved = placing.reserve(job.job_id, job.placement, list(self._options.values()))
-            for index, group in enumerate(groups):
-                self._options[group] |= placing.inside(self._reserved, index)
-        self._actors = {group: self._start(group) for group in groups}
+        self._options = {group: shares.options(group) for group in missing}
+        self._reserved = placing.left_behind(job.job_id) if self.taken_over else None
+        if job.placement is not None and missing:
+            if self.taken_over:
+                for group in missing:
+                    self._options[group] |= placing.outside(job.placement)
+            else:
+                wanted = list(self._options.values())
+                self._reserved = placing.reserve(job.job_id, job.placement, wanted, outlives)
+                for index, group in enumerate(missing):
+                    self._options[group] |= placing.inside(self._reserved, index)
+        self._actors |= {group: self._start(group) for group in missing}
+        self._actors = {group: self._actors[group] for group in groups}
 
     @property
     def step(self) -> int:
         """The step that the slowest expert has reached."""
         return min(self._step.values(), default=0)
 
-    def _start(self, group: tuple[int, ...]) -> Any:
-        return self._start_actor(self._options[group], self._job_dir, group, self.threads)
+    def _start(self, group: Group) -> Any:
+        options = self._options[group]
+        if self._outlives:
+            name = expert_name(self._job_id, group)
+            options = options | {"name": name, "namespace": NAMESPACE, "lifetime": "detached"}
+        return self._start_actor(options, self._job_dir, group, self.threads)
 
     def _actor(self, expert: int) -> Any:
         return self._actors[self._group_of[expert]]
@@ -179,7 +201,7 @@ class ExpertPool:
 
     def _give_present(self, method: str, *args: Any) -> None:
         self._call_present(method, *args)
-        self._meetings.append((max(self._step[expert] for expert in self.present()), method, args))
+        self._meetings.note(max(self._step[expert] for expert in self.present()), method, *args)
 
     def _leave_behind(self, calls: Calls) -> None:
         self._late = Calls(calls.start, calls.listener, waiting=calls.waiting)
@@ -218,7 +240,7 @@ class ExpertPool:
         """
         self.catch_up()
         self._step = dict.fromkeys(self._group_of, 0)
-        self._meetings.clear()
+        self._meetings.forget()
         self._finish(self._calls("forget", self._group_of, lambda _: ()))
         self.load()
 
@@ -240,7 +262,7 @@ class ExpertPool:
 
     def shared(self) -> dict[str, np.ndarray]:
         """What belongs to the whole scene, by name: the mean background and the photographs' exposures."""
-        mean = _mean(self.call("background"))
+        mean = mean_of(self.call("background"))
         return self.exposures() | ({} if mean is None else {"background": mean})
 
     def exposures(self) -> dict[str, np.ndarray]:
@@ -251,7 +273,7 @@ class ExpertPool:
 
     def sync_background(self) -> None:
         """Give the experts the mean of their backgrounds."""
-        mean = _mean(self._call_present("background"))
+        mean = mean_of(self._call_present("background"))
         if mean is not None:
             self._give_present("set_background", mean)
 
@@ -267,7 +289,7 @@ class ExpertPool:
 
     def saved(self) -> None:
         """A checkpoint of the step at which all stand exists now: restarted experts begin there."""
-        self._meetings.clear()
+        self._meetings.forget()
 
     def stop(self) -> None:
         """End the experts' processes."""
@@ -330,29 +352,20 @@ class ExpertPool:
                 self._events.append(
                     "expert_restored", expert=expert, step=step, message="from the last checkpoint"
                 )
-                self._repeat(expert, step, reached)
+                self._meetings.repeat(actor, expert, step, reached)
                 self._step[expert] = max(step, reached)
                 return
             except GetTimeoutError:
                 self._start_anew([self._group_of[expert]])
                 error = ExpertLost(f"no new process within {RESTART_TIMEOUT_S:.0f} s, another one is started")
+            except ActorDiedError as died:  # and Ray will not start it again
+                self._start_anew([self._group_of[expert]])
+                error = died
             except RayActorError as again:
                 error = again
             except RayTaskError as failed:
                 cause = cause_of(failed)
                 raise (cause if isinstance(cause, AnerfError) else failed) from None
-
-    def _repeat(self, expert: int, step: int, reached: int) -> None:
-        """Have a restarted expert do again what was lost with its process, to the last bit."""
-        actor = self._actor(expert)
-        for met_at, method, args in self._meetings:
-            if step <= met_at <= reached:
-                if step < met_at:
-                    ray.get(actor.advance.remote(expert, step, met_at))
-                ray.get(getattr(actor, method).remote(expert, met_at, *args))
-                step = met_at
-        if step < reached:
-            ray.get(actor.advance.remote(expert, step, reached))
 
     def _step_when_restarted(self, expert: int) -> int:
         """The step at which an expert's new process stands.
@@ -381,6 +394,8 @@ class ExpertPool:
         """End processes and start others with shares of what is free now, which may be less than before."""
         for group in groups:
             ray.kill(self._actors[group])
+            if self._outlives:
+                end_actor(expert_name(self._job_id, group))  # waits until the name is free
             self._node.pop(group, None)
         shares = Shares.divided(machines(), len(self._group_of), len(groups))
         for group in groups:
@@ -388,8 +403,3 @@ class ExpertPool:
             if self._placement is not None:
                 self._options[group] |= placing.outside(self._placement)
             self._actors[group] = self._start(group)
-
-
-def _mean(copies: Mapping[int, np.ndarray | None]) -> np.ndarray | None:
-    found = [copy for _, copy in sorted(copies.items()) if copy is not None]
-    return np.asarray(sum(found) / len(found), dtype=np.float32) if found else None

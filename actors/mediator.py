@@ -20,8 +20,9 @@ import ray
 
 from actors import lifeline, metrics
 from actors.limits import Limits
+from actors.named import end_orphans, end_stale_jobs
 from actors.names import JOB_PREFIX, MEDIATOR, NAMESPACE
-from actors.runner import RayRunner, end_stale_jobs
+from actors.runner import RayRunner
 from actors.scheduler import Scheduler
 from actors.warmth import WarmWorkers
 from anerf import logs
@@ -206,6 +207,7 @@ class Mediator:
         """Queue again what was running in an earlier life, once the disk takes that; before any tick."""
         if not self._is_taken_up:
             self._table.refresh()
+            end_orphans({job.job_id for job in self._table.unfinished()})
             self._scheduler.put_back(self._table.unfinished())
             self._is_taken_up = True
 

@@ -13,20 +13,36 @@ PREFIX = "experts-"
 ROOM_S = 1
 
 
-def reserve(job: str, placement: Placement, wanted: Sequence[dict[str, Any]]) -> PlacementGroup:
+def reserve(
+    job: str, placement: Placement, wanted: Sequence[dict[str, Any]], outlives: bool = False
+) -> PlacementGroup:
     """Ask for room for actors with these options, spread over machines or packed on few of them.
 
     Actors may be started in it at once; they wait until there is room. What a coordinator that was killed
-    has left behind is given back first.
+    has left behind is given back first. Room that `outlives` this process stays until it is given back.
     """
-    name = PREFIX + job
+    give_back_left_behind(job)
+    return placement_group(
+        [_bundle(options) for options in wanted],
+        placement.upper(),
+        name=PREFIX + job,
+        lifetime="detached" if outlives else None,
+    )
+
+
+def left_behind(job: str) -> PlacementGroup | None:
+    """The room of a job's experts that outlived their coordinator."""
     try:
-        left_behind = get_placement_group(name)
+        return get_placement_group(PREFIX + job)
     except ValueError:  # Ray's way to say that there is none
-        pass
-    else:
-        remove_placement_group(left_behind)
-    return placement_group([_bundle(options) for options in wanted], placement.upper(), name=name)
+        return None
+
+
+def give_back_left_behind(job: str) -> None:
+    """End the actors that are left in a job's room, if it has any, and free it."""
+    group = left_behind(job)
+    if group is not None:
+        remove_placement_group(group)
 
 
 def inside(group: PlacementGroup, index: int) -> dict[str, Any]:

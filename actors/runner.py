@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from concurrent.futures import Future
 from typing import Any, cast
 
@@ -10,6 +9,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.autoscaling import Autoscaler
+from actors.named import end_actor, end_experts
 from actors.names import JOB_PREFIX, NAMESPACE
 from actors.scheduler import MachineFailure, Outcome
 from anerf.errors import JobCancelled
@@ -19,14 +19,14 @@ from anerf.jobs.turns import Resources
 
 logger = logging.getLogger(__name__)
 
-_NAME_FREED_TIMEOUT_S = 15.0
 _GIB = 2**30
 
 
 class RayRunner:
     """A `Runner` whose jobs are named actors: a name that is taken is a job that another life left behind.
 
-    The actors are owned by this process and end with it.
+    The actors are owned by this process and end with it; the experts of trainings outlive it where it is the
+    Mediator's.
     """
 
     def __init__(self, prefix: str) -> None:
@@ -35,6 +35,7 @@ class RayRunner:
         self._actors: dict[str, Any] = {}
         self._asked_to_stop: set[str] = set()
         self._killed: set[str] = set()
+        self._clearing: dict[str, threading.Thread] = {}
         self._autoscaler = Autoscaler()
 
     def capacity(self) -> Resources:
@@ -88,11 +89,21 @@ class RayRunner:
 
     def clear(self, job_id: str) -> None:
         """End what a job that does not run has left behind."""
-        threading.Thread(target=end_actor, args=(self._prefix + job_id,), daemon=True).start()
+
+        def work() -> None:
+            end_actor(self._prefix + job_id)
+            if self._prefix == JOB_PREFIX:
+                end_experts(job_id)
+
+        self._clearing = {job: thread for job, thread in self._clearing.items() if thread.is_alive()}
+        thread = self._clearing[job_id] = threading.Thread(target=work, daemon=True)
+        thread.start()
 
     def _run(self, accepted: AcceptedJob) -> str:
         job_id = accepted.job.job_id
         name = self._prefix + job_id
+        if (clearing := self._clearing.get(job_id)) is not None:
+            clearing.join()
         end_actor(name)
         if job_id in self._asked_to_stop | self._killed:
             self._forget(job_id)
@@ -115,31 +126,6 @@ class RayRunner:
             # The process goes with its last handle; other references may linger.
             ray.kill(actor)
         return str((summary or {}).get("message", ""))
-
-
-def end_actor(name: str) -> None:
-    """End the actor of this name, if there is one, and wait until the name is free."""
-    deadline = time.monotonic() + _NAME_FREED_TIMEOUT_S
-    while True:
-        try:
-            actor = ray.get_actor(name, namespace=NAMESPACE)
-        except ValueError:
-            return
-        logger.warning("ending actor %s, left behind by an earlier life", name)
-        ray.kill(actor)
-        if time.monotonic() > deadline:
-            raise MachineFailure(
-                f"actor {name} is still there {_NAME_FREED_TIMEOUT_S:g} s after it was ended"
-            )
-        time.sleep(0.1)
-
-
-def end_stale_jobs() -> None:
-    """End every job actor that an earlier Mediator has left behind."""
-    named: Any = ray.util.list_named_actors(all_namespaces=True)
-    for actor in named:
-        if actor["namespace"] == NAMESPACE and actor["name"].startswith(JOB_PREFIX):
-            end_actor(actor["name"])
 
 
 def _actor_class(accepted: AcceptedJob) -> Any:

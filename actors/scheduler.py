@@ -10,7 +10,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, Protocol
 
@@ -28,6 +28,9 @@ CANCEL_GRACE_S = 1.3
 """A job that was cancelled and has not ended this long after is ended by force: its last checkpoint stays."""
 STOP_GRACE_S = 20.0
 """The same for a job that makes room or has passed its deadline: nobody waits for it to go."""
+
+KEPT_PAUSE_S = 10.0
+"""A job whose process was lost and that pauses no longer than this keeps its place among those that run."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,8 @@ class Scheduler:
         self._running: dict[str, _Run] = {}
         self._ended: deque[Outcome] = deque()
         self._not_before: dict[str, float] = {}
+        self._kept: dict[str, Turn] = {}
+        """Places of jobs that pause for a moment since a process was lost: their experts may be there."""
         self._stops: dict[str, _Stop] = {}
         self._deadlines: dict[str, float] = {}
         """On our clock, so that a wall clock that is set does not end jobs."""
@@ -150,13 +155,15 @@ class Scheduler:
 
     def _give_turns(self, queued: list[JobSummary]) -> None:
         total = self._runner.capacity()
-        ready = []
+        ready, kept = [], []
         for job in queued:
             if self._not_before.get(job.job_id, 0.0) > self._clock():
                 self._table.wait_for(job.job_id, "until the pause after its last attempt is over")
+                kept += [self._kept[job.job_id]] if job.job_id in self._kept else []
             elif job.job_id not in self._running and not self._is_over(job.job_id):
                 ready.append(turn_of(self._table.accepted(job.job_id).job, total))
-        turns = give_turns(ready, [run.turn for run in self._running.values()], total, self._stops)
+        running = [run.turn for run in self._running.values()]
+        turns = give_turns(ready, running + kept, total, self._stops)
         self._runner.want(turns.beyond)
         for job_id, why in turns.waiting.items():
             self._table.wait_for(job_id, why)
@@ -168,6 +175,7 @@ class Scheduler:
             record = self._table.show(job_id).record
             self._table.change(job_id, JobState.RUNNING, attempt=record.attempt + 1)
             self._not_before.pop(job_id, None)
+            self._kept.pop(job_id, None)
             self._running[job_id] = _Run(of[job_id], record.saved_step)
             self._runner.start(self._table.accepted(job_id))
 
@@ -209,6 +217,7 @@ class Scheduler:
     def _end_queued(self, job_id: str, state: JobState, message: str) -> None:
         self._table.change(job_id, state, message)
         self._not_before.pop(job_id, None)
+        self._kept.pop(job_id, None)
         self._deadlines.pop(job_id, None)
         self._runner.clear(job_id)
 
@@ -243,6 +252,8 @@ class Scheduler:
         self._table.change(job_id, state, verdict.message, failures=failures, fault=verdict.fault)
         if verdict.pause_s is not None:
             self._not_before[job_id] = self._clock() + verdict.pause_s
+            if isinstance(error, MachineFailure) and verdict.pause_s <= KEPT_PAUSE_S:
+                self._kept[job_id] = replace(self._running[job_id].turn, can_make_room=False)
         return state
 
     def _stopped_text(self, job_id: str, stop: _Stop | None, error: BaseException) -> str:

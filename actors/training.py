@@ -18,7 +18,7 @@ from anerf.checkpoint.load import field_setting
 from anerf.checkpoint.manifest import Manifest, read_manifest
 from anerf.errors import CheckpointError, JobCancelled
 from anerf.jobs import settings
-from anerf.jobs.folder import SUMMARY_FILE, write_json_atomically
+from anerf.jobs.folder import SUMMARY_FILE, read_accepted_job, write_json_atomically
 from anerf.jobs.learning import learning_device, start_checkpoint
 from anerf.jobs.places import checkpoints_root
 from anerf.jobs.spec import TrainJob
@@ -83,11 +83,15 @@ class TrainRun:
         root = checkpoints_root(job, self._dir)
         checkpoints = Checkpoints.reopened(root, self._events, job.keep_checkpoints)
         experts = range(len(partition.boxes))
-        pool = ExpertPool(job, self._dir, experts, self._events, self._between.steering.is_cancelled)
+        pool = ExpertPool(
+            job, self._dir, experts, self._events, self._between.steering.is_cancelled,
+            outlives=read_accepted_job(Path(self._dir)).origin == "kafka",  # the Mediator looks after them
+        )  # fmt: skip
         board = Board(Path(self._dir) / "tb")
         try:
             step = pool.load()
-            self._events.append("log", message=f"{len(experts)} experts ready at step {step}")
+            told = "taken over" if pool.taken_over else "ready"
+            self._events.append("log", message=f"{len(experts)} experts {told} at step {step}")
             scores = self._rounds(pool, step, manifest, checkpoints, views, board)
         finally:
             pool.stop()
@@ -120,7 +124,8 @@ class TrainRun:
         spec, setting = field_setting(manifest, device)
         spec = spec.sampled(self._job.sampler, self._job.march_step_m)
         self._events.append("log", message=f"goes on from {start}, step {manifest.step}")
-        return stamp(self._job, scene, partition, spec, setting.layout, manifest.flights)
+        stamped = stamp(self._job, scene, partition, spec, setting.layout, manifest.flights)
+        return replace(stamped, step=manifest.step)
 
     def _decoding(self, done: int, total: int) -> None:
         if done == total or done % 50 == 0:
@@ -137,6 +142,12 @@ class TrainRun:
     ) -> list[ViewScore]:
         schedule, between, steering = self._schedule, self._between, self._between.steering
         scores: list[ViewScore] = []
+        if step > manifest.step:
+            # Taken over from a coordinator that was lost: nobody knows how much of this it has done.
+            self._meet(pool, step)
+            scores = self._take_stock(pool, replace(manifest, step=step), checkpoints, views, board)
+        elif step == schedule.outer_steps and views:
+            scores = self._evaluate(pool, manifest, views, board)
         began, began_step, stride = time.monotonic(), step, 1
         while step < schedule.outer_steps:
             held = time.monotonic()
@@ -144,7 +155,7 @@ class TrainRun:
             between.hold(step, partial(_weights, pool, here), partial(_keep, checkpoints, pool, here))
             began += time.monotonic() - held
             if steering.is_cancelled():
-                if step > began_step:
+                if step > manifest.step:
                     _keep(checkpoints, pool, here)
                 raise JobCancelled(f"cancelled at step {step}; a checkpoint of that step is kept")
             if steering.is_stopping():
@@ -158,10 +169,7 @@ class TrainRun:
             round_s = max(time.monotonic() - round_started, 1e-3)
             stride = next_stride(stride, to_step - step, round_s)
             step = to_step
-            if schedule.due(step, schedule.sync_step):
-                pool.sync_background()
-                if step >= SETTLED_STEPS:
-                    pool.sync_exposures()
+            self._meet(pool, step)
             eta_s = (time.monotonic() - began) / (step - began_step) * (schedule.outer_steps - step)
             self._report(step, reports, round_s, eta_s, board)
             here = replace(manifest, step=step)
@@ -169,6 +177,13 @@ class TrainRun:
             scores = self._take_stock(pool, here, checkpoints, views, board) or scores
         between.enter("ending")
         return scores
+
+    def _meet(self, pool: ExpertPool, step: int) -> None:
+        """Let the experts agree on what they share, where it is time; again where they have, it is the same."""
+        if self._schedule.due(step, self._schedule.sync_step):
+            pool.sync_background()
+            if step >= SETTLED_STEPS:
+                pool.sync_exposures()
 
     def _take_stock(
         self,

@@ -76,8 +76,8 @@ def _still_listening(stack: Stack) -> list[str]:
 def _leave(stack: Stack) -> None:
     """Take our actors and our endpoint off a Ray that is not ours."""
     assert stack.ray_address is not None
+    from actors.named import end_actor, end_orphans, end_stale_jobs
     from actors.names import INGESTOR, MEDIATOR
-    from actors.runner import end_actor, end_stale_jobs
 
     # A cluster that is gone has taken them along.
     with contextlib.suppress(StackError), joined(stack.ray_address, stack.environment()):
@@ -89,3 +89,4 @@ def _leave(stack: Stack) -> None:
         end_actor(INGESTOR)
         end_actor(MEDIATOR)
         end_stale_jobs()
+        end_orphans(())

@@ -67,6 +67,42 @@ def test_a_fault_of_the_machine_is_tried_again_after_a_pause(tmp_path):
     assert bench.table.show("a").record.attempt == 3
 
 
+def test_a_job_that_lost_its_process_keeps_its_place_during_a_short_pause(tmp_path):
+    failures = [MachineFailure("process lost"), None, None]
+
+    def work(job_id, stop):
+        if failure := failures.pop(0):
+            raise failure
+
+    bench = Bench(tmp_path, work)
+    bench.submit("a")
+    bench.submit("b")
+    bench.scheduler.tick()
+    bench.tick_until("a", JobState.QUEUED)
+    bench.scheduler.tick()
+    assert bench.runner.started == ["a"]
+    assert bench.table.show("b").waiting_for == "for 4 CPUs, of which 0 are free: until a has ended"
+    bench.clock.now += FIRST_PAUSE_S
+    bench.tick_until("b", JobState.SUCCEEDED)
+    assert bench.runner.started == ["a", "a", "b"]
+
+
+def test_nobody_waits_for_a_long_pause(tmp_path):
+    def work(job_id, stop):
+        if job_id == "a":
+            raise MachineFailure("process lost")
+
+    bench = Bench(tmp_path, work)
+    bench.submit("a", max_attempts=9)
+    bench.submit("b")
+    while "b" not in bench.runner.started:
+        bench.scheduler.tick()
+        bench.clock.now += FIRST_PAUSE_S
+        threading.Event().wait(0.02)
+    # After pauses of 2, 4 and 8 s comes one of 16 s.
+    assert bench.runner.started == ["a"] * 4 + ["b"]
+
+
 def test_after_the_last_attempt_it_has_failed(tmp_path):
     def work(job_id, stop):
         raise MachineFailure("node lost")

@@ -114,7 +114,7 @@ def test_experts_learn_the_same_whoever_they_share_a_process_with(place, trained
     assert [r.sha256 for r in together.records()] == [r.sha256 for r in alone.records()]
 
 
-def test_a_killed_process_costs_its_own_experts_alone(place, trained, content):
+def test_a_killed_process_costs_its_own_experts_steps_and_no_bit(place, trained, content):
     process = place.start({**content, "experts_per_actor": 2}, "halved")
     wait_for(lambda: reached(place, "halved", SAVE_STEP + SAVE_STEP // 2), process)
     os.kill(place.experts()[0], signal.SIGKILL)
@@ -124,7 +124,28 @@ def test_a_killed_process_costs_its_own_experts_alone(place, trained, content):
     restored = place.events("halved", "expert_restored")
     assert sorted(event["expert"] for event in restored) == lost
     assert all(event["step"] % SAVE_STEP == 0 for event in restored)
-    assert sorted(place.manifest("halved").shards) == [0, 1, 2, 3]
+    through, halved = place.manifest("through"), place.manifest("halved")
+    assert [r.sha256 for r in halved.records()] == [r.sha256 for r in through.records()]
+
+
+def test_a_straggler_does_not_stall_the_others_and_catches_up(place, trained, content):
+    # Nothing but the last step needs them all.
+    process = place.start({**content, "save_step": STEPS}, "straggling")
+    wait_for(lambda: reached(place, "straggling", 10), process)
+    straggler = place.experts()[2]
+    os.kill(straggler, signal.SIGSTOP)
+    try:
+        wait_for(lambda: reached(place, "straggling", STEPS), process)
+        assert [e["message"] for e in place.events("straggling", "log")][-1].endswith("go on without them")
+        assert not place.events("straggling", "checkpoint")
+    finally:
+        os.kill(straggler, signal.SIGCONT)
+    ended(process)
+    assert any("are back" in event["message"] for event in place.events("straggling", "log"))
+    assert not place.events("straggling", "expert_lost")
+    through, straggling = place.manifest("through"), place.manifest("straggling")
+    assert (straggling.step, sorted(straggling.shards)) == (STEPS, [0, 1, 2, 3])
+    assert straggling.metrics["psnr_db"] == pytest.approx(through.metrics["psnr_db"], abs=0.1)
 
 
 def test_prometheus_reads_how_a_training_goes(place, content):

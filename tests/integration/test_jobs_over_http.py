@@ -18,9 +18,10 @@ import pytest
 
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import read_manifest
-from anerf.checkpoint.resolve import complete_steps, step_folder
+from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint, step_folder
 from anerf.products.film import FilmLook, film_frame
 from anerf.products.path_file import read_path
+from anerf.jobs.events import JobLog
 from cluster.stack import read_stack
 from tests.stack_place import Place, process_of, processes, wait_for
 
@@ -222,6 +223,26 @@ def wait_pausing(http, place, job_id):
     wait_for(lambda: state(http, job_id) == "QUEUED", 30)
 
 
+def kill_the_coordinator(place, job_id):
+    """Kill it in the midst of the training, and wait for the next one."""
+    told = n_taken_over(place, job_id)
+    os.kill(process_of(place.stack, "ray::MetaCoordinator"), signal.SIGKILL)
+    wait_for(lambda: n_taken_over(place, job_id) > told)
+
+
+def n_taken_over(place, job_id):
+    return sum("experts taken over at step" in e.get("message", "") for e in place.events(job_id))
+
+
+def steps(place, job_id):
+    return [event["step"] for event in place.events(job_id) if event["kind"] == "progress"]
+
+
+def wait_taken_over(http, place, job_id):
+    wait_learning(http, place, job_id)
+    kill_the_coordinator(place, job_id)
+
+
 def titles(place):
     for process in processes(place.stack):
         try:
@@ -240,8 +261,12 @@ def titles(place):
         (wait_measuring, {"eval_step": 1, "ray_samples": 4096}),
         (wait_in_its_first_step, {"rays_per_step": 200_000, "ray_samples": 64}),
         (wait_pausing, {}),
+        (wait_taken_over, {}),
     ],
-    ids=["starting", "learning", "loading", "frozen", "measuring", "in a long step", "in its pause"],
+    ids=[
+        *("starting", "learning", "loading", "frozen", "measuring", "in a long step", "in its pause"),
+        "taken over",
+    ],
 )
 def test_a_cancel_takes_effect_within_two_seconds(place, http, training, moment, fields, request):
     job_id = request.node.callspec.id.replace(" ", "-")
@@ -260,6 +285,37 @@ def test_a_cancel_takes_effect_within_two_seconds(place, http, training, moment,
     wait_for(lambda: not experts(place), 10)
     for step in complete_steps(str(place.out / job_id / "checkpoints")):
         assert read_manifest(step_folder(str(place.out / job_id / "checkpoints"), step)).step == step
+
+
+def test_lost_coordinators_cost_no_step_and_no_bit(place, http, training):
+    fields = {"outer_steps": 400, "save_step": 400, "sync_step": 20}
+    for job_id in ("calm", "bereft"):
+        assert http.post("/jobs", json=training(job_id, **fields)).status_code == 202
+    wait_for(lambda: max(steps(place, "bereft"), default=0) > 50, 180)
+    kill_the_coordinator(place, "bereft")
+    wait_for(lambda: steps(place, "bereft")[-1] > 150, 120)
+    os.kill(process_of(place.stack, "ray::Mediator"), signal.SIGKILL)  # the coordinator ends with it
+    wait_for(lambda: n_taken_over(place, "bereft") == 2)
+    wait_for(lambda: "SUCCEEDED" in place.states("bereft"), 120)
+    wait_for(lambda: not experts(place), 10)
+    assert place.states("bereft") == [*("QUEUED", "RUNNING") * 3, "SUCCEEDED"]
+    assert not has(place, "bereft", "expert_lost")
+    assert steps(place, "bereft") == sorted(set(steps(place, "bereft")))
+    calm, bereft = (
+        read_manifest(resolve_checkpoint(str(place.out / job_id), "last")) for job_id in ("calm", "bereft")
+    )
+    assert (calm.step, bereft.step) == (400, 400)
+    assert [r.sha256 for r in bereft.records()] == [r.sha256 for r in calm.records()]
+
+
+def test_a_new_mediator_ends_experts_of_a_job_that_has_ended(place, http, training):
+    assert http.post("/jobs", json=training("over")).status_code == 202
+    wait_learning(http, place, "over")
+    os.kill(process_of(place.stack, "ray::Mediator"), signal.SIGKILL)
+    JobLog(place.out / "over").append("state", state="CANCELLED", message="was its last word")
+    assert len(experts(place)) == 2
+    wait_for(lambda: not experts(place), 45)
+    assert place.states("over") == ["QUEUED", "RUNNING", "CANCELLED"]
 
 
 def test_a_viewer_is_closed_when_its_job_is_cancelled(place, http):
