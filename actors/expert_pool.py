@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,14 +17,11 @@ from ray.exceptions import (
     RayTaskError,
 )
 
-from actors import metrics, placing
+from actors import metrics
 from actors.each import StepMismatch
-from actors.expert import ExpertActor
 from actors.fan_out import POLL_S, Calls, Group, Listener, cause_of, is_late
 from actors.meetings import Meetings, mean_of
-from actors.named import end_actor, expert_name, standing_experts
-from actors.names import NAMESPACE
-from actors.shares import Placement, Shares, groups_of, living_nodes, machines, packed
+from actors.processes import Processes, StartActor, start_expert
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.errors import AnerfError, ExpertLost, JobCancelled, StorageUnavailable
 from anerf.jobs.events import Diary
@@ -37,15 +34,6 @@ log = logging.getLogger(__name__)
 
 MAX_LOSSES = 20  # of one expert in one job
 RESTART_TIMEOUT_S = 120.0
-
-StartActor = Callable[[Mapping[str, Any], str, Group, int], Any]
-"""Starts a process for a group of experts: Ray's options, the job's folder, the experts, their threads."""
-
-
-def start_expert(options: Mapping[str, Any], job_dir: str, group: Group, threads: int) -> Any:
-    """The process in which a group's experts really learn."""
-    outlives = options.get("lifetime") == "detached"
-    return ExpertActor.options(**options).remote(job_dir, group, threads, outlives)
 
 
 class ExpertPool:
@@ -65,10 +53,6 @@ class ExpertPool:
         outlives: bool = False,
     ) -> None:
         """Start the experts; where they outlive this process, take over those that outlived another one."""
-        self._job_id = job.job_id
-        self._outlives = outlives
-        self._job_dir = job_dir
-        self._start_actor = start_actor
         self._late: Calls | None = None
         self._meetings = Meetings()
         self.n_calls = 0
@@ -77,46 +61,26 @@ class ExpertPool:
         self._cancelled = cancelled
         self._losses = dict.fromkeys(experts, 0)
         self._step: dict[int, int] = {}
-        self._node: dict[Group, str] = {}
-        self._placement: Placement | None = job.placement
-        groups = groups_of(experts, job.experts_per_actor)
-        self._group_of = {expert: group for group in groups for expert in group}
-        self._actors: dict[Group, Any] = standing_experts(job.job_id, groups) if outlives else {}
-        self.taken_over = len(self._actors) > 0
+        self._processes = Processes(job, job_dir, experts, start_actor, outlives)
+        self._group_of = {expert: group for group in self._processes.actors for expert in group}
+
+    @property
+    def taken_over(self) -> bool:
         """Whether some of the experts are those of a coordinator that was lost."""
-        missing = [group for group in groups if group not in self._actors]
-        among = packed(machines(), len(experts)) if job.placement == "pack" else machines()
-        shares = Shares.divided(among, len(experts), len(missing), job.cpus, job.gpus)
-        self.threads = shares.threads
+        return self._processes.taken_over
+
+    @property
+    def threads(self) -> int:
         """Of each expert."""
-        self._options = {group: shares.options(group) for group in missing}
-        self._reserved = placing.left_behind(job.job_id) if self.taken_over else None
-        if job.placement is not None and missing:
-            if self.taken_over:
-                for group in missing:
-                    self._options[group] |= placing.outside(job.placement)
-            else:
-                wanted = list(self._options.values())
-                self._reserved = placing.reserve(job.job_id, job.placement, wanted, outlives)
-                for index, group in enumerate(missing):
-                    self._options[group] |= placing.inside(self._reserved, index)
-        self._actors |= {group: self._start(group) for group in missing}
-        self._actors = {group: self._actors[group] for group in groups}
+        return self._processes.threads
 
     @property
     def step(self) -> int:
         """The step that the slowest expert has reached."""
         return min(self._step.values(), default=0)
 
-    def _start(self, group: Group) -> Any:
-        options = self._options[group]
-        if self._outlives:
-            name = expert_name(self._job_id, group)
-            options = options | {"name": name, "namespace": NAMESPACE, "lifetime": "detached"}
-        return self._start_actor(options, self._job_dir, group, self.threads)
-
     def _actor(self, expert: int) -> Any:
-        return self._actors[self._group_of[expert]]
+        return self._processes.actors[self._group_of[expert]]
 
     def load(self) -> int:
         """Wait until every expert has loaded; the step from which all go on.
@@ -131,9 +95,9 @@ class ExpertPool:
                 raise JobCancelled("the job was cancelled")
             calls.poll()
         self._step = dict(calls.results)
-        firsts = [group[0] for group in self._actors]
-        nodes = self._finish(self._calls("node", firsts, lambda _: ()))
-        self._node = {self._group_of[first]: node for first, node in nodes.items()}
+        firsts = [group[0] for group in self._processes.actors]
+        for first, node in self._finish(self._calls("node", firsts, lambda _: ())).items():
+            self._processes.note_node(self._group_of[first], node)
         furthest = max(self._step.values())
         if min(self._step.values()) != furthest:
             self.advance(furthest)
@@ -293,10 +257,7 @@ class ExpertPool:
 
     def stop(self) -> None:
         """End the experts' processes."""
-        for actor in self._actors.values():
-            ray.kill(actor)
-        if self._reserved is not None:
-            placing.give_back(self._reserved)
+        self._processes.stop()
 
     def _calls(
         self,
@@ -309,11 +270,13 @@ class ExpertPool:
 
         def start(group: Group, of: Sequence[int]) -> ray.ObjectRef:
             self.n_calls += 1
-            return self._actors[group].each.remote(method, {expert: args_of(expert) for expert in of})
+            return self._processes.actors[group].each.remote(
+                method, {expert: args_of(expert) for expert in of}
+            )
 
         calls = Calls(start, Listener(self._revive, self._tell_silence), expected)
         wanted = set(experts)
-        for group in self._actors:
+        for group in self._processes.actors:
             if of := [expert for expert in group if expert in wanted]:
                 calls.begin(group, of)
         return calls
@@ -348,7 +311,7 @@ class ExpertPool:
             try:
                 step = self._step_when_restarted(expert)
                 actor = self._actor(expert)
-                self._node[self._group_of[expert]] = ray.get(actor.node.remote(expert))
+                self._processes.note_node(self._group_of[expert], ray.get(actor.node.remote(expert)))
                 self._events.append(
                     "expert_restored", expert=expert, step=step, message="from the last checkpoint"
                 )
@@ -356,10 +319,10 @@ class ExpertPool:
                 self._step[expert] = max(step, reached)
                 return
             except GetTimeoutError:
-                self._start_anew([self._group_of[expert]])
+                self._processes.start_anew([self._group_of[expert]])
                 error = ExpertLost(f"no new process within {RESTART_TIMEOUT_S:.0f} s, another one is started")
             except ActorDiedError as died:  # and Ray will not start it again
-                self._start_anew([self._group_of[expert]])
+                self._processes.start_anew([self._group_of[expert]])
                 error = died
             except RayActorError as again:
                 error = again
@@ -375,31 +338,10 @@ class ExpertPool:
         """
         deadline = time.monotonic() + RESTART_TIMEOUT_S
         while True:
-            self._leave_lost_machines()
+            self._processes.leave_lost_machines()
             left_s = max(0.0, deadline - time.monotonic())
             try:
                 return int(ray.get(self._actor(expert).ready.remote(expert), timeout=left_s))
             except ActorUnavailableError:
                 # Still starting, which is not another death.
                 time.sleep(POLL_S)
-
-    def _leave_lost_machines(self) -> None:
-        """Give those who lived on a machine that is lost other room, if Ray has none of the same size."""
-        living = living_nodes()
-        lost = [group for group, node in self._node.items() if node not in living]
-        if lost and not (self._reserved is not None and placing.is_whole(self._reserved)):
-            self._start_anew(lost)
-
-    def _start_anew(self, groups: Sequence[Group]) -> None:
-        """End processes and start others with shares of what is free now, which may be less than before."""
-        for group in groups:
-            ray.kill(self._actors[group])
-            if self._outlives:
-                end_actor(expert_name(self._job_id, group))  # waits until the name is free
-            self._node.pop(group, None)
-        shares = Shares.divided(machines(), len(self._group_of), len(groups))
-        for group in groups:
-            self._options[group] = shares.options(group)
-            if self._placement is not None:
-                self._options[group] |= placing.outside(self._placement)
-            self._actors[group] = self._start(group)

@@ -179,7 +179,7 @@ class TrainRun:
         return scores
 
     def _meet(self, pool: ExpertPool, step: int) -> None:
-        """Let the experts agree on what they share, where it is time; again where they have, it is the same."""
+        """Let the experts agree on what they share, where it is time. To do it again changes nothing."""
         if self._schedule.due(step, self._schedule.sync_step):
             pool.sync_background()
             if step >= SETTLED_STEPS:
