@@ -19,9 +19,9 @@ import pytest
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import read_manifest
 from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint, step_folder
+from anerf.jobs.events import JobLog
 from anerf.products.film import FilmLook, film_frame
 from anerf.products.path_file import read_path
-from anerf.jobs.events import JobLog
 from cluster.stack import read_stack
 from tests.stack_place import Place, process_of, processes, wait_for
 
