@@ -65,14 +65,14 @@ class ExpertPool:
         self._group_of = {expert: group for group in self._processes.actors for expert in group}
 
     @property
-    def taken_over(self) -> bool:
-        """Whether some of the experts are those of a coordinator that was lost."""
-        return self._processes.taken_over
-
-    @property
     def threads(self) -> int:
         """Of each expert."""
         return self._processes.threads
+
+    @property
+    def taken_over(self) -> bool:
+        """Whether some of the experts are those of a coordinator that was lost."""
+        return self._processes.taken_over
 
     @property
     def step(self) -> int:

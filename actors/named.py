@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from actors import placing
 from actors.fan_out import Group
@@ -91,8 +92,12 @@ def end_when_alone(job_id: str) -> None:
         seen_at = time.monotonic()
         while time.monotonic() - seen_at < ALONE_S:
             time.sleep(_LOOK_S)
-            if find(JOB_PREFIX + job_id) is not None:
-                seen_at = time.monotonic()
+            try:
+                if find(JOB_PREFIX + job_id) is None:
+                    continue
+            except RayError as error:  # Ray's head does not answer, so that nobody knows
+                logger.warning("cannot look for the coordinator: %s", error)
+            seen_at = time.monotonic()
         logger.warning("there was no coordinator for %g s: this expert ends", ALONE_S)
         placing.give_back_left_behind(job_id)
         ray.kill(actor)

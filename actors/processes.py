@@ -10,7 +10,7 @@ from actors.expert import ExpertActor
 from actors.fan_out import Group
 from actors.named import end_actor, expert_name, standing_experts
 from actors.names import NAMESPACE
-from actors.shares import Machine, Shares, groups_of, living_nodes, machines, packed
+from actors.shares import Shares, groups_of, living_nodes, machines, packed
 from anerf.jobs.spec import EvalJob, TrainJob
 
 StartActor = Callable[[Mapping[str, Any], str, Group, int], Any]
@@ -47,7 +47,7 @@ class Processes:
         """Whether some of them are those of a coordinator that was lost."""
         missing = [group for group in groups if group not in found]
         among = packed(machines(), len(experts)) if job.placement == "pack" else machines()
-        shares = self._shares(among, len(missing))
+        shares = Shares.divided(among, len(experts), len(missing), job.cpus, job.gpus)
         self.threads = shares.threads
         """Of each expert."""
         self._reserved = placing.left_behind(job.job_id) if self.taken_over else None
@@ -62,11 +62,21 @@ class Processes:
         self._node[group] = node
 
     def leave_lost_machines(self) -> None:
-        """Give those who lived on a machine that is lost other room, if Ray has none of the same size."""
+        """Give those who lived on a machine that is lost other room.
+
+        Where they had reserved room and Ray finds no other of the same size, all of it is given back, and all
+        start anew: Ray would look for it for ever, without a pause, and do little else.
+        """
         living = living_nodes()
         lost = [group for group, node in self._node.items() if node not in living]
-        if lost and not (self._reserved is not None and placing.is_whole(self._reserved)):
+        if not lost:
+            return
+        if self._reserved is None:
             self.start_anew(lost)
+        elif not placing.is_whole(self._reserved):
+            placing.give_back(self._reserved)
+            self._reserved = None
+            self.start_anew(list(self.actors))
 
     def start_anew(self, groups: Sequence[Group]) -> None:
         """End processes and start others with shares of what is free now, which may be less than before."""
@@ -75,7 +85,7 @@ class Processes:
             if self._outlives:
                 end_actor(expert_name(self._job.job_id, group))  # waits until the name is free
             self._node.pop(group, None)
-        shares = self._shares(machines(), len(groups))
+        shares = Shares.divided(machines(), self._n_experts, len(groups))
         for group in groups:
             self.actors[group] = self._start(group, shares)
 
@@ -85,9 +95,6 @@ class Processes:
             ray.kill(actor)
         if self._reserved is not None:
             placing.give_back(self._reserved)
-
-    def _shares(self, among: Sequence[Machine], n_actors: int) -> Shares:
-        return Shares.divided(among, self._n_experts, n_actors, self._job.cpus, self._job.gpus)
 
     def _start_in_reserved(self, groups: Sequence[Group], shares: Shares) -> dict[Group, Any]:
         job = self._job

@@ -18,8 +18,9 @@ import pytest
 
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import read_manifest
-from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint, step_folder
+from anerf.checkpoint.resolve import complete_steps, step_folder
 from anerf.jobs.events import JobLog
+from anerf.jobs.places import find_checkpoint
 from anerf.products.film import FilmLook, film_frame
 from anerf.products.path_file import read_path
 from cluster.stack import read_stack
@@ -230,6 +231,16 @@ def kill_the_coordinator(place, job_id):
     wait_for(lambda: n_taken_over(place, job_id) > told)
 
 
+def rooms(place):
+    """Jobs for whose experts the cluster keeps room."""
+    answer = httpx.get(
+        f"http://127.0.0.1:{place.stack.dashboard_port}/api/v0/placement_groups",
+        headers={"Authorization": f"Bearer {Path(str(place.stack.token_path)).read_text()}"},
+    )
+    groups = answer.raise_for_status().json()["data"]["result"]["result"]
+    return [group["name"] for group in groups if group["state"] != "REMOVED"]
+
+
 def n_taken_over(place, job_id):
     return sum("experts taken over at step" in e.get("message", "") for e in place.events(job_id))
 
@@ -289,32 +300,33 @@ def test_a_cancel_takes_effect_within_two_seconds(place, http, training, moment,
 
 def test_lost_coordinators_cost_no_step_and_no_bit(place, http, training):
     fields = {"outer_steps": 400, "save_step": 400, "sync_step": 20}
-    for job_id in ("calm", "bereft"):
-        assert http.post("/jobs", json=training(job_id, **fields)).status_code == 202
+    assert http.post("/jobs", json=training("calm", **fields)).status_code == 202
+    assert http.post("/jobs", json=training("bereft", placement="pack", **fields)).status_code == 202
     wait_for(lambda: max(steps(place, "bereft"), default=0) > 50, 180)
+    assert rooms(place) == ["experts-bereft"]
     kill_the_coordinator(place, "bereft")
     wait_for(lambda: steps(place, "bereft")[-1] > 150, 120)
     os.kill(process_of(place.stack, "ray::Mediator"), signal.SIGKILL)  # the coordinator ends with it
     wait_for(lambda: n_taken_over(place, "bereft") == 2)
     wait_for(lambda: "SUCCEEDED" in place.states("bereft"), 120)
-    wait_for(lambda: not experts(place), 10)
+    wait_for(lambda: not experts(place) and not rooms(place), 10)
     assert place.states("bereft") == [*("QUEUED", "RUNNING") * 3, "SUCCEEDED"]
     assert not has(place, "bereft", "expert_lost")
     assert steps(place, "bereft") == sorted(set(steps(place, "bereft")))
     calm, bereft = (
-        read_manifest(resolve_checkpoint(str(place.out / job_id), "last")) for job_id in ("calm", "bereft")
+        read_manifest(find_checkpoint(str(place.out / job_id), "last")) for job_id in ("calm", "bereft")
     )
     assert (calm.step, bereft.step) == (400, 400)
     assert [r.sha256 for r in bereft.records()] == [r.sha256 for r in calm.records()]
 
 
 def test_a_new_mediator_ends_experts_of_a_job_that_has_ended(place, http, training):
-    assert http.post("/jobs", json=training("over")).status_code == 202
+    assert http.post("/jobs", json=training("over", placement="spread")).status_code == 202
     wait_learning(http, place, "over")
     os.kill(process_of(place.stack, "ray::Mediator"), signal.SIGKILL)
     JobLog(place.out / "over").append("state", state="CANCELLED", message="was its last word")
     assert len(experts(place)) == 2
-    wait_for(lambda: not experts(place), 45)
+    wait_for(lambda: not experts(place) and not rooms(place), 45)
     assert place.states("over") == ["QUEUED", "RUNNING", "CANCELLED"]
 
 
