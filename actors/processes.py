@@ -85,7 +85,7 @@ class Processes:
             if self._outlives:
                 end_actor(expert_name(self._job.job_id, group))  # waits until the name is free
             self._node.pop(group, None)
-        shares = Shares.divided(machines(), self._n_experts, len(groups))
+        shares = Shares.divided(machines(), self._n_experts, len(groups), self._job.cpus, self._job.gpus)
         for group in groups:
             self.actors[group] = self._start(group, shares)
 
