@@ -35,7 +35,7 @@ class SmallDisk:
 
 
 @contextmanager
-def small_disk(root: Path, mebibytes: int = 64) -> Iterator[SmallDisk]:
+def small_disk(root: Path, mebibytes: int = 192) -> Iterator[SmallDisk]:
     """A disk of its own mounted at `root`; the test is skipped where nobody may mount one."""
     root.mkdir(parents=True, exist_ok=True)
     options = ["-t", "tmpfs", "-o", f"size={mebibytes}m", "anerf-test"]

@@ -13,7 +13,7 @@ from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.resolve import complete_steps
 from anerf.checkpoint.storage import join
 from anerf.jobs.places import find_checkpoint
-from tests.run_place import Place, cluster, ended, reached, wait_for
+from tests.run_place import Place, cluster, ended, wait_for
 from tests.storage_places import S3, S3_KEYS, s3_store, small_disk
 
 pytestmark = pytest.mark.integration
@@ -38,7 +38,9 @@ def place(tmp_path_factory: pytest.TempPathFactory, s3: S3) -> Iterator[Place]:
 
 @pytest.fixture(scope="module")
 def content(train_job: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    return train_job(outer_steps=STEPS, save_step=SAVE_STEP, rays_per_step=512, experts_per_actor=2)
+    return train_job(
+        outer_steps=STEPS, save_step=SAVE_STEP, rays_per_step=512, experts_per_actor=2, keep_checkpoints=1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -91,19 +93,6 @@ def test_a_training_that_waits_for_a_disk_is_cancelled_within_two_seconds(place,
         assert end["state"] == "CANCELLED"
         assert datetime.fromisoformat(end["at"]).timestamp() - asked < 2
         assert complete_steps(str(disk.root / "checkpoints"))
-
-
-def test_without_room_for_a_word_a_job_ends_when_there_is_some(place, content):
-    with small_disk(place.out / "speechless") as disk:
-        process = place.start(content, "speechless")
-        wait_for(lambda: reached(place, "speechless", 1), process)
-        disk.fill()
-        process.send_signal(signal.SIGINT)
-        time.sleep(4)
-        assert process.poll() is None
-        disk.make_room()
-        assert "Waiting for storage" in ended(process, status=3)
-        assert place.states("speechless")[-1] == "CANCELLED"
 
 
 def test_a_training_in_s3_outlives_kills_and_silence_and_is_adapted(
