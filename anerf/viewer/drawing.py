@@ -134,7 +134,7 @@ def difference(before: Picture, after: Picture, look: Appearance) -> Drawing:
     else:
         change = np.abs(after.rgb - before.rgb).mean(axis=-1)
         high = max(_LEAST_DIFFERENCE, _high(change))
-        legend = Legend("Change of colour", MAGMA, 0.0, 100 * high, "% of full scale")
+        legend = Legend("Change of colour, of full scale", MAGMA, 0.0, 100 * high, "%")
     return Drawing(MAGMA(change / high), legend)
 
 

@@ -98,8 +98,8 @@ def news_words(news: JobNews) -> str:
     lines = [f"**{what} {news.job_id}: {news.state}**"]
     if news.message:
         lines.append(news.message.replace("<", "&lt;")[:400])
-    if news.of_steps:
-        left = f", {news.eta_s:.0f} s left" if math.isfinite(news.eta_s) and not news.is_over else ""
+    if news.of_steps and not news.is_over:
+        left = f", {news.eta_s:.0f} s left" if math.isfinite(news.eta_s) else ""
         lines.append(f"step {news.step} of {news.of_steps}{left}")
     if math.isfinite(news.loss):
         lines.append(f"loss {news.loss:.5f}, {news.rays_per_s:,.0f} rays/s")

@@ -23,7 +23,9 @@ class SessionPanel:
         def ask(_: object) -> None:
             modal = self._gui.add_modal("End the viewer?")
             with modal:
-                self._gui.add_markdown("It ends for everybody who looks. What was started here goes on.")
+                self._gui.add_markdown(
+                    "It ends for everybody who looks. Jobs of a stack go on; without one, those started here end too."
+                )
                 yes = self._gui.add_button("End it", color="red")
                 no = self._gui.add_button("Keep it open", color="gray")
 
