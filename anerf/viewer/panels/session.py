@@ -24,7 +24,7 @@ class SessionPanel:
             modal = self._gui.add_modal("End the viewer?")
             with modal:
                 self._gui.add_markdown(
-                    "It ends for everybody who looks. Jobs of a stack go on; without one, those started here end too."
+                    "It ends for everybody. Jobs of a stack go on; without one, those started here end too."
                 )
                 yes = self._gui.add_button("End it", color="red")
                 no = self._gui.add_button("Keep it open", color="gray")
