@@ -107,13 +107,14 @@ def test_a_training_in_s3_outlives_kills_and_silence_and_is_adapted(
     assert SAVE_STEP in complete_steps(checkpoints)
 
     process = place.start(job, "remote")
-    wait_for(lambda: logged(place, "remote", f"goes on from {checkpoints[:20]}"), process)
-    s3.freeze()
+    wait_for(lambda: logged(place, "remote", f"4 experts ready at step {SAVE_STEP}"), process)
+    s3.freeze()  # before its next save
     try:
         wait_for(lambda: logged(place, "remote", "waiting for storage"), process)
     finally:
         s3.thaw()
     ended(process)
+    assert logged(place, "remote", f"goes on from {checkpoints[:20]}")
     assert logged(place, "remote", "storage is back")
     assert not (place.out / "remote" / "checkpoints").exists()
     assert hashes(place, "remote") == undisturbed
