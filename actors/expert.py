@@ -13,7 +13,7 @@ import numpy as np
 import ray
 import torch
 
-from actors.each import StepMismatch, answer_each
+from actors.each import Allegiance, StepMismatch, answer_each
 from actors.named import end_when_alone
 from anerf import logs
 from anerf.checkpoint.manifest import ShardRecord
@@ -47,6 +47,7 @@ class ExpertActor:
         self._turns = {expert: threading.Lock() for expert in experts}
         self._loaded: dict[int, Learning] = {}
         self._threads = ThreadPoolExecutor(len(self._turns))
+        self._allegiance = Allegiance()
         self._own_background: dict[int, tuple[int, np.ndarray]] = {}
         """Each expert's copy before it took a mean, and at which step."""
         if outlives:
@@ -71,8 +72,13 @@ class ExpertActor:
                 )
             yield learning
 
-    def each(self, method: str, args_of: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
-        """A method of several of the process's experts, see `answer_each`."""
+    def each(self, method: str, args_of: Mapping[int, tuple[Any, ...]], term: int = 0) -> dict[int, Any]:
+        """A method of several of the process's experts, see `answer_each`.
+
+        Raises:
+            Deposed: a coordinator of a later term has called.
+        """
+        self._allegiance.follow(term)
         return answer_each(self, self._threads, method, args_of)
 
     def ready(self, expert: int) -> int:

@@ -51,8 +51,14 @@ class ExpertPool:
         cancelled: Callable[[], bool],
         start_actor: StartActor = start_expert,
         outlives: bool = False,
+        term: int = 0,
     ) -> None:
-        """Start the experts; where they outlive this process, take over those that outlived another one."""
+        """Start the experts; where they outlive this process, take over those that outlived another one.
+
+        `term` is the number of the job's run: experts answer the latest alone, and others hear `Deposed`.
+        """
+        self._term = term
+        self._left = False
         self._late: Calls | None = None
         self._meetings = Meetings()
         self.n_calls = 0
@@ -255,9 +261,14 @@ class ExpertPool:
         """A checkpoint of the step at which all stand exists now: restarted experts begin there."""
         self._meetings.forget()
 
+    def leave(self) -> None:
+        """Let the experts be: they are another coordinator's."""
+        self._left = True
+
     def stop(self) -> None:
-        """End the experts' processes."""
-        self._processes.stop()
+        """End the experts' processes, unless they were left."""
+        if not self._left:
+            self._processes.stop()
 
     def _calls(
         self,
@@ -271,7 +282,7 @@ class ExpertPool:
         def start(group: Group, of: Sequence[int]) -> ray.ObjectRef:
             self.n_calls += 1
             return self._processes.actors[group].each.remote(
-                method, {expert: args_of(expert) for expert in of}
+                method, {expert: args_of(expert) for expert in of}, self._term
             )
 
         calls = Calls(start, Listener(self._revive, self._tell_silence), expected)

@@ -10,7 +10,7 @@ import numpy as np
 import ray
 import torch
 
-from actors.each import StepMismatch, answer_each
+from actors.each import Allegiance, StepMismatch, answer_each
 from actors.fan_out import Group
 from anerf.checkpoint.manifest import ShardRecord
 from anerf.checkpoint.resolve import expert_file
@@ -34,9 +34,11 @@ class SimulatedExperts:
         self._background = np.zeros(BACKGROUND, np.float32)
         self._exposures = Exposures.identity(torch.zeros(PHOTOGRAPHS, dtype=torch.int64)).named()
         self._threads = ThreadPoolExecutor(len(self._step))
+        self._allegiance = Allegiance()
 
-    def each(self, method: str, args_of: Mapping[int, tuple[Any, ...]]) -> dict[int, Any]:
+    def each(self, method: str, args_of: Mapping[int, tuple[Any, ...]], term: int = 0) -> dict[int, Any]:
         """As `ExpertActor.each`."""
+        self._allegiance.follow(term)
         return answer_each(self, self._threads, method, args_of)
 
     def ready(self, expert: int) -> int:

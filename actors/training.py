@@ -9,6 +9,7 @@ from typing import Any
 
 from actors import metrics
 from actors.checkpointing import Checkpoints, stamp
+from actors.each import Deposed
 from actors.evaluation import ViewsRequest, request_scores
 from actors.expert_pool import ExpertPool
 from actors.interlude import Interlude
@@ -18,6 +19,7 @@ from anerf.checkpoint.load import field_setting
 from anerf.checkpoint.manifest import Manifest, read_manifest
 from anerf.errors import CheckpointError, JobCancelled
 from anerf.jobs import settings
+from anerf.jobs.events import fold
 from anerf.jobs.folder import SUMMARY_FILE, read_accepted_job, write_json_atomically
 from anerf.jobs.learning import learning_device, start_checkpoint
 from anerf.jobs.places import checkpoints_root
@@ -83,9 +85,10 @@ class TrainRun:
         root = checkpoints_root(job, self._dir)
         checkpoints = Checkpoints.reopened(root, self._events, job.keep_checkpoints)
         experts = range(len(partition.boxes))
+        accepted = read_accepted_job(Path(self._dir))  # where it came by Kafka, the Mediator looks after it
         pool = ExpertPool(
             job, self._dir, experts, self._events, self._between.steering.is_cancelled,
-            outlives=read_accepted_job(Path(self._dir)).origin == "kafka",  # the Mediator looks after them
+            outlives=accepted.origin == "kafka", term=fold(accepted.log.read()[0]).attempt,
         )  # fmt: skip
         board = Board(Path(self._dir) / "tb")
         try:
@@ -93,6 +96,9 @@ class TrainRun:
             told = "taken over" if pool.taken_over else "ready"
             self._events.append("log", message=f"{len(experts)} experts {told} at step {step}")
             scores = self._rounds(pool, step, manifest, checkpoints, views, board)
+        except Deposed:
+            pool.leave()
+            raise
         finally:
             pool.stop()
             board.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from actors.each import Deposed
 from anerf.errors import CheckpointError
 from anerf.jobs.events import JobLog
 from anerf.jobs.spec import TrainJob
@@ -114,12 +115,35 @@ def test_silence_is_told_with_those_who_are_waited_for(actor, monkeypatch):
     assert heard.silences[0] == [0, 1, 2]
 
 
-def pool_of(folder, start, n=4, **fields):
+def pool_of(folder, start, n=4, term=0, **fields):
     from actors.expert_pool import ExpertPool
 
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     job = TrainJob(job_id=folder.name, scene="nowhere", **fields)
-    return ExpertPool(job, str(folder), range(n), JobLog(folder), lambda: False, start)
+    return ExpertPool(job, str(folder), range(n), JobLog(folder), lambda: False, start, term=term)
+
+
+def test_a_coordinator_whose_experts_were_taken_over_can_do_nothing_more(tmp_path):
+    from actors.simulated import SimulatedExperts
+
+    processes = {}
+
+    def start(options, _folder, group, _threads):
+        if group not in processes:
+            processes[group] = SimulatedExperts.options(**options).remote(group, 0.001)
+        return processes[group]
+
+    first, next_one = (pool_of(tmp_path / "job", start, n=2, term=term) for term in (1, 2))
+    first.load()
+    first.advance(10)
+    assert next_one.load() == 10
+    with pytest.raises(Deposed, match="run 2 of the job has taken over its experts"):
+        first.advance(20)
+    first.leave()
+    first.stop()
+    assert {expert: report.step for expert, report in next_one.advance(20).items()} == {0: 20, 1: 20}
+    next_one.stop()
+    assert JobLog(tmp_path / "job").read()[0] == [], "nobody was mended"
 
 
 def told(folder, kind):
