@@ -383,7 +383,6 @@ def test_a_video_that_is_cancelled_or_loses_its_process_leaves_no_half_file(plac
     wait_for(lambda: place.states("long")[2:] == ["QUEUED", "RUNNING"], 60)
     again = len(place.events("long"))
     wait_for(lambda: any(e["kind"] == "progress" for e in place.events("long")[again:]), 60)
-    # The encoder looks ahead before it writes; what the killed one left has gone.
     wait_for(lambda: len([p for p in (place.out / "long").iterdir() if "video.mp4" in p.name]) == 1, 20)
     asked = datetime.now(UTC)
     http.delete("/jobs/long")
