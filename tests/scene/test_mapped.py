@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from anerf.errors import SceneError
+from anerf.errors import SceneError, StorageUnavailable
 from anerf.scene.mapped import MappedFile
 from anerf.scene.pixels import open_pixels
 
@@ -64,9 +64,14 @@ def folders(scene) -> set[str]:
     return {path.name.rpartition("-")[0] for path in (scene.root / "cache").iterdir() if path.is_dir()}
 
 
-def test_full_disk_is_named_before_anything_is_decoded(scene, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(10**9, 10**9 - 10**8, 10**8))
-    with pytest.raises(SceneError, match=r"3 pictures of this size need .* 0\.1 GB free; take a smaller"):
+@pytest.mark.parametrize(
+    ("total", "error"),
+    [(10**9, StorageUnavailable), (2 * 10**8, SceneError)],
+    ids=["full, which may go by", "too small"],
+)
+def test_full_disk_is_named_before_anything_is_decoded(scene, monkeypatch, total, error):
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(total, total - 10**8, 10**8))
+    with pytest.raises(error, match=r"3 pictures of this size need .* 0\.1 GB free; take a smaller"):
         open_pixels(scene, 0.5)
     assert folders(scene) == set()
 
