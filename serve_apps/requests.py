@@ -6,11 +6,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from anerf.geometry.geodesy import FARTHEST_M
+
 MAX_SIDE_PX = 2048
 MAX_PIXELS = 2_000_000
 MAX_SAMPLES = 256
 MAX_PICKS = 1024
-MAX_DISTANCE_M = 1e6
 DEADLINE_S = 30.0
 MAX_DEADLINE_S = 120.0
 
@@ -105,9 +106,9 @@ class View(_Body):
     """In place of `quality`. Of a ray: evaluated ones by importance, at most so many in a march."""
     sampler: Sampler | None = None
     """How rays are sampled; as the checkpoint was trained where not given."""
-    near_m: Annotated[float, Field(ge=0, le=MAX_DISTANCE_M)] = 0.0
+    near_m: Annotated[float, Field(ge=0, le=FARTHEST_M)] = 0.0
     """Along the ray; nothing nearer is seen."""
-    far_m: Annotated[float, Field(gt=0, le=MAX_DISTANCE_M)] = 5000.0
+    far_m: Annotated[float, Field(gt=0, le=FARTHEST_M)] = 5000.0
     """Along the ray; nothing farther is seen, and experts that lie farther are not loaded."""
     flight: Annotated[str, Field(max_length=256)] | None = None
     """Whose look to show; the first flight where not given."""

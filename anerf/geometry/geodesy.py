@@ -18,6 +18,9 @@ from anerf.errors import InputError
 _LOWEST_M, _HIGHEST_M = -11_500.0, 50_000.0
 _POLAR_RADIUS_M = 6_356_752.0
 
+FARTHEST_M = 1e6
+"""How far from a scene a camera may be, and a picture may reach."""
+
 
 @dataclass(frozen=True)
 class GeodeticReference:
