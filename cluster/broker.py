@@ -36,7 +36,7 @@ def start_broker(
         port: Port to listen on.
         folder: Where it keeps its messages; in memory without one.
         authentication: Whether it asks for a password. Then only its port is waited for.
-        advertised: Where clients reach it, if not at its own port.
+        advertised: Where clients reach it, if not at its own port. Then, too, only its own is waited for.
 
     Raises:
         StackError: it is not installed, or does not come up.
@@ -46,14 +46,8 @@ def start_broker(
 
     port = free_port(port)
     url = f"tcp://127.0.0.1:{port}"
-    command = [
-        broker_binary(),
-        "broker",
-        "--listener-url",
-        url,
-        "--advertised-listener-url",
-        advertised or url,
-    ]
+    listeners = ["--listener-url", url, "--advertised-listener-url", advertised or url]
+    command = [broker_binary(), "broker", *listeners]
     if authentication:
         command.append("--authentication")
     command += ["--storage-engine", BUCKET if folder is not None else "memory://tansu/"]
@@ -65,7 +59,7 @@ def start_broker(
     while True:
         if not process.is_alive():
             raise StackError(f"the embedded broker ended at once: {tail(log)}")
-        if authentication and listens(port):
+        if (authentication or advertised) and listens(port):
             return process, port
         try:
             admin.list_topics(timeout=1.0)

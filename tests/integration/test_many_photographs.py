@@ -15,7 +15,7 @@ pytestmark = pytest.mark.integration
 
 MOST_MB, MOST_GROWTH_MB = 2000, 300
 FROM_PHOTOGRAPHS_TO_STEPS = """
-import json, resource, sys
+import json, sys
 from pathlib import Path
 from anerf.jobs.learning import fresh_expert
 from anerf.jobs.spec import parse_job
@@ -25,9 +25,7 @@ from anerf.partition.coverage import region_tiles
 from anerf.partition.designs import Grid
 from anerf.scene.pixels import open_pixels
 from anerf.scene.prepare import prepare_scene
-
-def peak_mb():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+from tests.memory import peak_mb
 
 survey, root = Path(sys.argv[1]), Path(sys.argv[2])
 peaks = {"imports": peak_mb()}
