@@ -3,6 +3,7 @@
 import http.client
 import json
 import logging
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -51,7 +52,7 @@ class PictureCost:
         return self.http_ms / self.in_process_ms
 
 
-def bench_endpoint(
+def benchendpoint(
     checkpoint: tyro.conf.Positional[str], prefix: str = "best", frames: int = 30, as_json: AsJson = False
 ) -> None:
     """Render pictures from above through a warm endpoint on a Ray of its own, and in this process.
@@ -70,9 +71,11 @@ def bench_endpoint(
     from anerf.cli.conditions_line import conditions_line
 
     console, before = Console(stderr=True), load_average()
+    # Ray's workers would let all other work of the machine go first, and this process would not.
+    os.environ |= {"RAY_worker_niceness": "0"}
     folder = Path(resolve_checkpoint(checkpoint, prefix)).absolute()
     model = load_scene_model(str(folder))
-    with own_ray(), console.status("Deploying the endpoint") as status, _endpoint(folder.parent) as client:
+    with own_ray(), console.status("Deploying the endpoint") as status, endpoint(folder.parent) as client:
         costs = []
         for width, height, quality in _SIZES:
             status.update(f"{width} x {height}")
@@ -95,7 +98,8 @@ def bench_endpoint(
 
 
 @contextmanager
-def _endpoint(out_root: Path) -> Iterator[http.client.HTTPConnection]:
+def endpoint(out_root: Path) -> Iterator[http.client.HTTPConnection]:
+    """An endpoint in the Ray that is there, and a way to it, inside the block."""
     from ray import serve
 
     from serve_apps.render import build_app
@@ -153,8 +157,8 @@ def _measure(
 
     seconds: dict[str, list[float]] = {"in_process": [], "http": []}
     # As many threads as a renderer has, that give way to others as its do: else a busy machine would decide.
-    threads, niceness = threads_for(CPUS)
-    with kernel_threads(threads), ThreadPoolExecutor(1, initializer=give_way, initargs=(niceness,)) as alike:
+    threads, nicer_by = threads_for(CPUS)
+    with kernel_threads(threads), ThreadPoolExecutor(1, initializer=give_way, initargs=(nicer_by,)) as alike:
         for i in range(_WARM_UP + frames):
             for name, make in (("in_process", in_process), ("http", over_http)):
                 start = time.perf_counter()

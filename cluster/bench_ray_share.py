@@ -77,7 +77,7 @@ def bench_ray_share(
     # Ray's workers would let all other work of the machine go first, and this process would not.
     os.environ |= {"RAY_worker_niceness": "0"}
     with own_ray(), tempfile.TemporaryDirectory() as folder, console.status("training"):
-        training = _job(job, Path(folder))
+        training = training_job(job, Path(folder))
         if per_actor is not None:
             training = training.model_copy(update={"experts_per_actor": per_actor})
         found = measure(training, stretches, Path(folder))
@@ -206,8 +206,12 @@ def _same(found: Sequence[float], expected: Sequence[float]) -> None:
         )
 
 
-def _job(file: Path | None, folder: Path) -> "TrainJob":
-    """The training to measure; the demo's, on a survey made for it, where no file is given."""
+def training_job(file: Path | None, folder: Path) -> "TrainJob":
+    """The training to measure; the demo's, on a survey made for it, where no file is given.
+
+    Raises:
+        JobError: the file cannot be read, or is no job. InputError: it is another kind of job.
+    """
     from anerf.jobs.spec import TrainJob, parse_job
     from anerf.partition.build import grid_partition
     from anerf.scene.made.survey import make_survey

@@ -63,6 +63,7 @@ COMMANDS = MappingProxyType(
         "bench endpoint": Command(
             "cluster.bench_endpoint", "bench_endpoint", "what a picture over HTTP costs beside one made here"
         ),
+        "bench look": Command("cluster.bench_look", "bench_look", "what it costs a training to be looked at"),
         "bench ray-share": Command(
             "cluster.bench_ray_share", "bench_ray_share", "what Ray takes of a training, against one process"
         ),

@@ -3,16 +3,16 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
-Role = Literal["coordinator", "experts", "ray"]
+Role = Literal["coordinator", "experts", "renderers", "ray"]
 
 _PROC = Path("/proc")
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def roles() -> dict[int, Role]:
-    """The session's processes: this one, those with experts in them, Ray's own, idle workers too."""
+    """The session's processes: this one, those with experts or a renderer in them, the rest Ray's own."""
     session = os.environ["RAY_AUTH_TOKEN_PATH"].rpartition("/")[0]
     lines = {pid: line for pid in _pids() if (line := _read(pid, "cmdline"))}
     raylets = {pid for pid, line in lines.items() if "raylet" in line and session in line}
@@ -23,6 +23,8 @@ def roles() -> dict[int, Role]:
             found[pid] = "coordinator"
         elif child and line.startswith(("ray::ExpertActor", "ray::SimulatedExperts")):
             found[pid] = "experts"
+        elif child and line.startswith("ray::ServeReplica:render:renderer"):
+            found[pid] = "renderers"
         elif child or session in line:
             found[pid] = "ray"
     return found
@@ -30,7 +32,7 @@ def roles() -> dict[int, Role]:
 
 def memory_mib(of: Mapping[int, Role]) -> dict[Role, float]:
     """Memory of these processes (PSS)."""
-    found: dict[Role, float] = {"coordinator": 0.0, "experts": 0.0, "ray": 0.0}
+    found = dict.fromkeys(get_args(Role), 0.0)
     for pid, role in of.items():
         for line in _read(pid, "smaps_rollup").splitlines():
             if line.startswith("Pss:"):
@@ -40,7 +42,7 @@ def memory_mib(of: Mapping[int, Role]) -> dict[Role, float]:
 
 def cpu_s(of: Mapping[int, Role]) -> dict[Role, float]:
     """CPU time that these processes have taken since they started, to a clock tick (10 ms)."""
-    found: dict[Role, float] = {"coordinator": 0.0, "experts": 0.0, "ray": 0.0}
+    found = dict.fromkeys(get_args(Role), 0.0)
     for pid, role in of.items():
         if stat := _stat(pid):
             found[role] += (int(stat[11]) + int(stat[12])) / _TICKS

@@ -30,8 +30,8 @@ CPUS = 0.25
 """Small, so that a renderer stands beside a training job on a machine with two cores; see `threads_for`."""
 ENDPOINT_CPUS = 0.05
 """It waits for renderers nearly all the time."""
-NICENESS = 5
-"""Of a renderer with less than a core: against others' threads it then gets a quarter of each core."""
+NICER_BY = 5
+"""Levels of a renderer with less than a core: beside a training it gets a third of a core at most."""
 _ATTEMPTS = 3
 _PATIENCE_S = 20.0
 _RETRY_S = 0.2
@@ -39,12 +39,12 @@ _log = logging.getLogger(__name__)
 
 
 def threads_for(cpus: float) -> tuple[int, int]:
-    """Threads and niceness of a renderer that Ray has given so many CPUs.
+    """Threads of a renderer that Ray has given so many CPUs, and by how much it is nicer than other workers.
 
     Whole CPUs are its own. With less than one it stands beside others' work: it takes all cores when they are
     idle, and gives way when they are not.
     """
-    return (int(cpus), 0) if cpus >= 1 else (len(os.sched_getaffinity(0)), NICENESS)
+    return (int(cpus), 0) if cpus >= 1 else (len(os.sched_getaffinity(0)), NICER_BY)
 
 
 @serve.deployment(
@@ -65,12 +65,12 @@ class RendererDeployment:
         from serve_apps.renderers import RenderThread
         from serve_apps.service import RenderService
 
-        threads, niceness = threads_for(ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0))
+        threads, nicer_by = threads_for(ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0))
         use_threads(threads)
         self._service = RenderService(cache_bytes, LiveScenes().newest)
         name = serve.get_replica_context().replica_id.unique_id
-        self._thread = RenderThread(self._service, name, niceness)
-        _log.info("rendering with %d threads of niceness %d", threads, niceness)
+        self._thread = RenderThread(self._service, name, nicer_by)
+        _log.info("rendering with %d threads, nicer by %d", threads, nicer_by)
 
     async def do(self, work: "Work", *arguments: Any) -> "tuple[Any, RendererState]":
         """See `renderers.Renderers`."""

@@ -10,6 +10,7 @@ from serve_apps.parts import RendererState
 from serve_apps.service import RenderService
 
 Work = Literal["tile", "rays", "pick"]
+_NICEST = 19
 
 
 class Renderers(Protocol):
@@ -27,9 +28,9 @@ class Renderers(Protocol):
 class RenderThread:
     """Does one piece of work after the other in a thread of its own, whose priority may be lower."""
 
-    def __init__(self, service: RenderService, name: str = "here", niceness: int = 0) -> None:
+    def __init__(self, service: RenderService, name: str = "here", nicer_by: int = 0) -> None:
         self._service, self._name = service, name
-        self._thread = ThreadPoolExecutor(1, "render", give_way, (niceness,))
+        self._thread = ThreadPoolExecutor(1, "render", give_way, (nicer_by,))
 
     async def do(self, work: Work, *arguments: Any) -> tuple[Any, RendererState]:
         """See `Renderers`."""
@@ -44,7 +45,14 @@ class RenderThread:
         return answer, RendererState(self._name, self._service.cache)
 
 
-def give_way(niceness: int) -> None:
-    """From now on, let others of the machine go before this thread and those that it starts (Linux)."""
-    if niceness:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+def give_way(levels: int) -> None:
+    """From now on, let others of the machine go before this thread and those that it starts (Linux).
+
+    Args:
+        levels: Of niceness, on top of what this thread has. Ray starts all its workers, those that learn too,
+            with 15 of at most 19.
+    """
+    if levels:
+        thread = threading.get_native_id()
+        niceness = os.getpriority(os.PRIO_PROCESS, thread) + levels
+        os.setpriority(os.PRIO_PROCESS, thread, min(niceness, _NICEST))

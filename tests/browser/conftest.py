@@ -20,7 +20,9 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="module")  # while it is open, an event loop runs in this thread: no asyncio.run elsewhere
+@pytest.fixture(
+    scope="module"
+)  # while it is open, an event loop runs in this thread: no asyncio.run elsewhere
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if chromium is None:
