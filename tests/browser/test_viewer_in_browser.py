@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -113,7 +114,8 @@ def test_a_person_looks_adapts_and_ends_it(
     before, shown, began = person.scene(), person.n_pictures(), time.monotonic()
     person.drag((400, 500), (560, 470), steps=60)
     rate = (person.n_pictures() - shown) / (time.monotonic() - began)
-    _log.info("%.1f pictures a second while turning", rate)
+    size = page.get_by_text("pixels in").inner_text()
+    _log.info("%.1f pictures a second while turning, the last: %s", rate, size)
     assert rate > 2
     person.settle()
     person.shoot("orbited")
@@ -181,6 +183,14 @@ def test_a_person_looks_adapts_and_ends_it(
     person.press("save")
     page.get_by_text("Saved: path").wait_for()
     assert (out / "paths" / "path.json").is_file()
+    person.control("Frames a second").fill("2")
+    person.press("Render video")
+    page.get_by_text(re.compile("frame [0-9] of 6")).wait_for(timeout=60_000)
+    person.shoot("filming")
+    page.get_by_text(": succeeded").wait_for(timeout=120_000)
+    (video,) = out.glob("*/video.mp4")
+    assert video.stat().st_size > 10_000
+    person.shoot("filmed")
     person.press("clear")
 
     person.tab("Live")

@@ -237,3 +237,32 @@ def test_workers_are_kept_warm(ray_here):
         time.sleep(0.2)
     assert ray_here.get(keeper.idle.remote()) >= 3
     ray_here.kill(keeper)
+
+
+def test_experts_without_a_coordinator_end_themselves_when_their_time_is_up(ray_here):
+    from actors import named
+    from actors.names import JOB_PREFIX, NAMESPACE
+
+    @ray_here.remote(num_cpus=0)
+    class Actor:
+        def ready(self):
+            return True
+
+        def watch(self, job_id, alone_s):
+            named.ALONE_S, named._LOOK_S = alone_s, 0.1
+            named.end_when_alone(job_id)
+
+    def start(name):
+        detached = {"name": name, "namespace": NAMESPACE, "lifetime": "detached"}
+        return Actor.options(**detached, max_restarts=-1).remote()
+
+    experts = named.expert_name("left", (0,))
+    coordinator, expert = start(JOB_PREFIX + "left"), start(experts)
+    ray_here.get([coordinator.ready.remote(), expert.watch.remote("left", 1.0)])
+    time.sleep(3)
+    assert ray_here.get(expert.ready.remote())  # as long as there is a coordinator
+    ray_here.kill(coordinator)
+    deadline = time.monotonic() + 30
+    while named.find(experts) is not None:  # also not brought back by Ray
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
