@@ -118,6 +118,10 @@ class Checkpoints:
         pool.saved()
         return saved
 
+    def has(self, step: int) -> bool:
+        """Whether there is a complete checkpoint of this step."""
+        return self.diary.insist(lambda: step in complete_steps(self.root))
+
     def rate(self, step: int, psnr_db: float | None) -> None:
         """Point `best` at this checkpoint if none was better, and delete those no longer needed.
 

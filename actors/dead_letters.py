@@ -14,7 +14,9 @@ logger = logging.getLogger(__name__)
 
 REASON, TOPIC, PARTITION, OFFSET = "reason", "topic", "partition", "offset"
 CUT = "cut-from-bytes"
-"""Header with the size of a value that the broker would not take again whole."""
+"""Header with the size of a value that the broker would not take again whole.
+
+Value and key of such a letter are cut, and it has none of the message's own headers."""
 
 _CUT_BYTES = 64 << 10
 _LARGEST_BYTES = 1_000_000_000
@@ -72,21 +74,22 @@ class DeadLetters:
                 logger.warning("a dead letter has not arrived (%s): sending it again", error)
                 self._produce(letter, cut)
 
-        value = letter.message.value()
-        headers = letter_headers(letter.message, letter.reason)
-        if cut and value is not None:
-            headers.append((CUT, str(len(value)).encode()))
-            value = value[:_CUT_BYTES]
-        self._producer.produce(
-            DEAD_LETTER_TOPIC, value=value, key=letter.message.key(), headers=headers, on_delivery=told
-        )
+        message = letter.message
+        value, key, headers = message.value(), message.key(), letter_headers(message, letter.reason)
+        if cut:
+            headers = [*_told(message, letter.reason), (CUT, str(len(value or b"")).encode())]
+            value, key = value and value[:_CUT_BYTES], key and key[:_CUT_BYTES]
+        self._producer.produce(DEAD_LETTER_TOPIC, value=value, key=key, headers=headers, on_delivery=told)
 
 
 def letter_headers(message: Message, reason: str) -> list[Header]:
     """The message's own headers, then why it is no job and where it was."""
     own: Sequence[Any] = message.headers() or ()  # type: ignore[assignment]
+    return [*own, *_told(message, reason)]
+
+
+def _told(message: Message, reason: str) -> list[Header]:
     return [
-        *own,
         (REASON, reason.encode("utf-8", "replace")),
         (TOPIC, (message.topic() or "").encode()),
         (PARTITION, str(message.partition()).encode()),

@@ -1,6 +1,5 @@
 """Pictures and scores of a scene whose experts are still at work, made in a process of its own."""
 
-import os
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ import ray
 import torch
 from ray import ObjectRef
 
+from actors.shares import n_at_once
 from anerf.checkpoint.load import expert_box, field_setting, load_expert_model, scene_model
 from anerf.checkpoint.manifest import Manifest
 from anerf.errors import BackendError
@@ -58,7 +58,7 @@ def request_scores(
     """
     order = sorted(snapshots)
     refs = [snapshots[expert] for expert in order]
-    n_tasks = min(len(request.views), os.cpu_count() or 1)
+    n_tasks = n_at_once(len(request.views))
     shares = [replace(request, views=request.views[i::n_tasks]) for i in range(n_tasks)]
     gpus = 0.1 / n_tasks if ray.cluster_resources().get("GPU", 0) >= 1 else 0
     score = _score_views.options(num_gpus=gpus)

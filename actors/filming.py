@@ -1,6 +1,5 @@
 """A video job: several processes render frames, one writes them in their order."""
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from ray.exceptions import RayTaskError
 
 from actors.fan_out import POLL_S, cause_of
 from actors.patience import PatientDiary
+from actors.shares import n_at_once
 from anerf.checkpoint.load import load_scene_model
 from anerf.checkpoint.manifest import SceneStamp, read_manifest
 from anerf.errors import AnerfError, JobCancelled, JobError
@@ -100,7 +100,7 @@ class VideoRun:
         frames = path.frames(job.fps, job.seconds)
         reference = GeodeticReference(*stamp.reference)
         self._events.insist(lambda: save_path(self._dir / PATH_FILE, path, reference, stamp.name))
-        n_renderers = _n_renderers(job, len(frames))
+        n_renderers = n_at_once(len(frames), job.cpus)
         gpus = 0.1 / n_renderers if ray.cluster_resources().get("GPU", 0) >= 1 else 0
         renderers = [
             cast(Any, FrameRenderer).options(num_gpus=gpus).remote(footage) for _ in range(n_renderers)
@@ -223,11 +223,6 @@ def _footage(job: VideoJob) -> _Footage:
         job.march_step_m,
         FilmLook(job.layer, job.width, job.height, job.ray_samples, job.flight),
     )
-
-
-def _n_renderers(job: VideoJob, n_frames: int) -> int:
-    cpus = ray.cluster_resources().get("CPU", 1.0) if job.cpus is None else job.cpus
-    return max(1, min(math.floor(cpus), n_frames))
 
 
 def _value(ref: ObjectRef) -> Any:

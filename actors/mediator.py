@@ -30,6 +30,7 @@ from anerf.errors import JobError, QueueFull
 from anerf.jobs.events import Event
 from anerf.jobs.folder import Origin
 from anerf.jobs.permits import refuse_elsewhere
+from anerf.jobs.places import starts
 from anerf.jobs.retention import Retention, remove_results
 from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
@@ -193,10 +194,7 @@ class Mediator:
                     self._tell_metrics()
             if time.monotonic() >= expire_at:
                 expire_at = time.monotonic() + _RETENTION_PERIOD_S
-                try:
-                    self._expire()
-                except OSError as error:
-                    logger.error("old results cannot be removed, trying again: %s", error)
+                self._expire()
             if self._warm is not None and time.monotonic() >= warm_at:
                 warm_at = time.monotonic() + _WARM_PERIOD_S
                 self._warm.top_up()
@@ -214,18 +212,19 @@ class Mediator:
     def _expire(self) -> None:
         """Remove the results of jobs that ended long ago."""
         with self._lock:
-            starts = [
-                self._table.accepted(job.job_id).job.checkpoint_path for job in self._table.unfinished()
-            ]
-            jobs = self._retention.expendable(
-                self._table.summaries(), [Path(start) for start in starts if start], datetime.now(UTC)
-            )
+            unfinished = [self._table.accepted(job.job_id).job for job in self._table.unfinished()]
+            used = [place for job in unfinished for place in starts(job).values()]
+            jobs = self._retention.expendable(self._table.summaries(), used, datetime.now(UTC))
         for job in jobs:
-            n_removed = remove_results(Path(job.folder))
-            with self._lock:
-                self._table.accepted(job.job_id).log.append("expired", n_removed=n_removed)
-                self._table.show(job.job_id)
-            logger.info("job %s ended long ago: its results were removed, its record stays", job.job_id)
+            try:
+                n_removed = remove_results(Path(job.folder))
+                with self._lock:
+                    self._table.accepted(job.job_id).log.append("expired", n_removed=n_removed)
+                    self._table.show(job.job_id)
+            except OSError as error:  # the next job's results may go
+                logger.error("results of job %s cannot be removed: %s", job.job_id, error)
+            else:
+                logger.info("job %s ended long ago: its results were removed, its record stays", job.job_id)
 
     def _tell_metrics(self) -> None:
         queued = [j.accepted_at for j in self._table.unfinished() if j.record.state is JobState.QUEUED]

@@ -1,6 +1,5 @@
 """Refining a new flight's poses before experts take it up, in processes of its own."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from actors.fan_out import POLL_S, cause_of
+from actors.shares import n_at_once
 from anerf.checkpoint.load import load_scene_model
 from anerf.errors import AnerfError, JobCancelled
 from anerf.field.threads import use_threads
@@ -37,7 +37,7 @@ def refined_views(
         JobCancelled: cancelled meanwhile.
         AnerfError: what a task could not use.
     """
-    n_tasks = min(len(views), os.cpu_count() or 1)
+    n_tasks = n_at_once(len(views))
     gpus = 0.1 / n_tasks if ray.cluster_resources().get("GPU", 0) >= 1 else 0
     refine = _refine_views.options(num_gpus=gpus)
     waiting = [refine.remote(uri, scene, downscale, views[i::n_tasks], request) for i in range(n_tasks)]

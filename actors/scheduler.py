@@ -124,11 +124,26 @@ class Scheduler:
                     self._table.change(job.job_id, JobState.QUEUED, "put back after a restart")
 
     def tick(self) -> None:
-        """Take in what has ended, stop what must stop, start what may start."""
+        """Take in what has ended, stop what must stop, start what may start.
+
+        Raises:
+            OSError: the disk does not take what has changed; a job whose folder was removed is forgotten.
+        """
+        try:
+            self._tick()
+        except FileNotFoundError:
+            for job_id in self._table.forget_removed():
+                self._forget(job_id)
+            raise
+
+    def _tick(self) -> None:
         self._ended.extend(self._runner.ended())
         while self._ended:
-            self._conclude(self._ended[0])
+            if self._ended[0].job_id in self._running:
+                self._conclude(self._ended[0])
             self._ended.popleft()
+        # A start may be on the disk although the disk said that it was not, and the job was not started.
+        self.put_back(job for job in self._table.unfinished() if job.job_id not in self._running)
         ours = [job for job in self._table.unfinished() if self._is_ours(job)]
         for job in ours:
             self._keep_deadline(job)
@@ -240,6 +255,14 @@ class Scheduler:
             self._deadlines.pop(job_id, None)
         self._stops.pop(job_id, None)
         del self._running[job_id]
+
+    def _forget(self, job_id: str) -> None:
+        logger.warning("job %s: its folder was removed, and the job is forgotten", job_id)
+        if self._running.pop(job_id, None) is not None:
+            self._runner.kill(job_id)
+        self._runner.clear(job_id)
+        for known in (self._stops, self._kept, self._not_before, self._deadlines):
+            known.pop(job_id, None)
 
     def _fail_or_queue(self, job_id: str, error: BaseException) -> JobState:
         record = self._table.show(job_id).record

@@ -43,6 +43,15 @@ def machines() -> list[Machine]:
     ]
 
 
+def n_at_once(n: int, cpus: float | None = None) -> int:
+    """Processes of one thread each for `n` pieces of work: one a core of `cpus`, or of all that Ray has.
+
+    The machine may have more cores than Ray, or its container, was given.
+    """
+    cores = ray.cluster_resources().get("CPU", 1.0) if cpus is None else cpus
+    return max(1, min(math.floor(cores), n))
+
+
 def living_nodes() -> set[str]:
     """The ids of the machines that live."""
     return {node["NodeID"] for node in ray.nodes() if node["Alive"]}

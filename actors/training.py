@@ -271,7 +271,12 @@ def _weights(pool: ExpertPool, here: Manifest) -> Weights | None:
 
 
 def _keep(checkpoints: Checkpoints, pool: ExpertPool, here: Manifest) -> None:
-    """A checkpoint beside the schedule, of which nobody has measured how good it is."""
+    """A checkpoint beside the schedule, of which nobody has measured how good it is.
+
+    One of the schedule at the same step is the same, and may have been measured.
+    """
+    if checkpoints.has(here.step):
+        return
     checkpoints.save(here, pool)
     checkpoints.rate(here.step, None)
 

@@ -1,5 +1,6 @@
 """A job's folder: where everything that a job leaves behind lies, and the record that starts it."""
 
+import errno
 import json
 import os
 import secrets
@@ -16,6 +17,7 @@ from anerf.jobs.states import JobState
 JOB_FILE = "job.json"
 SUMMARY_FILE = "summary.json"
 VERSION = 1
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 Origin = Literal["kafka", "run"]
 """Who looks after the job: the Mediator, or the `anerf run` that started it."""
@@ -47,13 +49,18 @@ def accept_job(job: Job, out: Path, origin: Origin, traceparent: str | None = No
     """Make the job's folder and write its `job.json`, durably: after this the job survives a power cut.
 
     Raises:
-        JobError: there is a job of this id already, or something else under its name.
+        JobError: there is a job of this id already, or something else under its name or in its folder.
     """
     folder = out / job.job_id
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
         raise JobError(f"{folder} exists and is not a folder: give the job another `job_id`") from error
+    if not (folder / JOB_FILE).exists():
+        # Hidden files may be locks, or what is left of an acceptance that was cut short.
+        other = next((entry.name for entry in folder.iterdir() if not entry.name.startswith(".")), None)
+        if other is not None:
+            raise JobError(f"{folder} is no job's folder, {other} lies in it: give the job another `job_id`")
     accepted = AcceptedJob(job, fingerprint(job), origin, utc_now(), folder, traceparent)
     trace = {} if traceparent is None else {"traceparent": traceparent}
     content = {
@@ -148,7 +155,7 @@ def write_json_atomically(
         if replace:
             temporary.replace(path)
         else:
-            os.link(temporary, path)
+            _publish_once(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -156,6 +163,18 @@ def write_json_atomically(
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _publish_once(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A file system without hard links, as exFAT: whoever looks after the folder is the only writer.
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
+        temporary.replace(path)
 
 
 def trace_of_job(folder: Path) -> str | None:

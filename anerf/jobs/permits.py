@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from anerf.checkpoint.location import is_below, local_path, shown
 from anerf.errors import JobError
+from anerf.jobs.places import starts
 from anerf.jobs.spec import EvalJob, Job, TrainJob
 
 
@@ -16,12 +17,11 @@ def refuse_elsewhere(job: Job, allowed: Sequence[str]) -> None:
     Raises:
         JobError: with the field, the place and the remedy.
     """
-    saves_to = job.checkpoint_root if isinstance(job, TrainJob | EvalJob) else None
-    starts_from = job.checkpoint_path
-    if starts_from is not None and local_path(starts_from) is not None:
-        starts_from = None
-    for field, place in (("checkpoint_root", saves_to), ("checkpoint_path", starts_from)):
-        if place is not None and not any(is_below(place, root) for root in allowed):
+    places = {field: place for field, place in starts(job).items() if local_path(place) is None}
+    if isinstance(job, TrainJob | EvalJob) and job.checkpoint_root is not None:
+        places["checkpoint_root"] = job.checkpoint_root
+    for field, place in places.items():
+        if not any(is_below(place, root) for root in allowed):
             raise JobError(
                 f"`{field}` is {shown(place)}, where this stack may not go: leave it out, or have the stack"
                 " started with `anerf up --storage` and a place above it, its options as they stand here"

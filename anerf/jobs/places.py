@@ -5,7 +5,7 @@ from pathlib import Path
 from anerf.checkpoint import storage
 from anerf.checkpoint.resolve import resolve_checkpoint
 from anerf.jobs.folder import JOB_FILE, read_accepted_job
-from anerf.jobs.spec import EvalJob, Job, TrainJob
+from anerf.jobs.spec import EvalJob, Job, TrainJob, VideoJob
 
 CHECKPOINTS = "checkpoints"
 
@@ -15,6 +15,15 @@ def checkpoints_root(job: Job, job_dir: str) -> str:
     if isinstance(job, TrainJob | EvalJob) and job.checkpoint_root is not None:
         return storage.join(job.checkpoint_root, job.job_id)
     return str(Path(job_dir) / CHECKPOINTS)
+
+
+def starts(job: Job) -> dict[str, str]:
+    """What a job starts from, by the field that names it: paths or URIs of checkpoints and camera paths."""
+    found = {"checkpoint_path": job.checkpoint_path}
+    if isinstance(job, VideoJob):
+        found["before_checkpoint_path"] = job.before_checkpoint_path
+        found["camera_path"] = job.camera_path if job.is_saved_path else None
+    return {field: place for field, place in found.items() if place is not None}
 
 
 def find_checkpoint(path: str, prefix: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from anerf.checkpoint.location import is_below
 from anerf.jobs.events import EVENTS_FILE
 from anerf.jobs.folder import JOB_FILE
 from anerf.jobs.table import JobSummary
@@ -24,12 +25,12 @@ class Retention:
 
     keep_days: float | None = None
 
-    def expendable(self, jobs: Sequence[JobSummary], used: Sequence[Path], now: datetime) -> list[JobSummary]:
+    def expendable(self, jobs: Sequence[JobSummary], used: Sequence[str], now: datetime) -> list[JobSummary]:
         """Jobs whose results may go.
 
         Args:
             jobs: All jobs.
-            used: Where unfinished jobs start from.
+            used: Paths and URIs that unfinished jobs start from.
             now: The time.
         """
         if self.keep_days is None:
@@ -41,7 +42,7 @@ class Retention:
             if job.record.state.is_terminal
             and not job.record.expired
             and datetime.fromisoformat(job.record.updated_at or job.accepted_at) < before
-            and not any(place.is_relative_to(job.folder) for place in used)
+            and not any(is_below(place, job.folder) for place in used)
         ]
 
 

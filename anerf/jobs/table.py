@@ -96,15 +96,28 @@ class JobTable:
         if not self.out.is_dir():
             return
         for folder in self.out.iterdir():
-            known = folder.name in self._entries or folder.name in self._unreadable
-            if not known and (folder / JOB_FILE).is_file():
-                try:
+            if folder.name in self._entries or folder.name in self._unreadable:
+                continue
+            try:
+                if (folder / JOB_FILE).is_file():
                     self.adopt(read_accepted_job(folder))
-                except JobError as error:
-                    self._unreadable.add(folder.name)
-                    logger.warning("%s: left out of the job table", error)
-                except OSError as error:
-                    logger.warning("%s cannot be taken up yet: %s", folder, error)
+            except JobError as error:
+                self._unreadable.add(folder.name)
+                logger.warning("%s: left out of the job table", error)
+            except PermissionError:
+                self._unreadable.add(folder.name)
+                logger.warning("%s is closed to us: left out of the job table", folder)
+            except OSError as error:
+                logger.warning("%s cannot be taken up yet: %s", folder, error)
+
+    def forget_removed(self) -> list[str]:
+        """Let go of jobs whose folders somebody has removed; of none where all of the disk is away."""
+        if not any(self.out.iterdir()):
+            return []
+        gone = [job_id for job_id, e in self._entries.items() if not (e.accepted.folder / JOB_FILE).exists()]
+        for job_id in gone:
+            del self._entries[job_id]
+        return gone
 
     def adopt(self, accepted: AcceptedJob) -> None:
         """Take up a job that is on the disk."""
@@ -157,11 +170,16 @@ class JobTable:
     ) -> JobRecord:
         """Write a change of state, and what else changes with it, and return the record after it.
 
+        Where the job is in that state already, nothing is written: a disk may take a line and say that it
+        did not.
+
         Raises:
             JobError: the job is unknown, or may not go to `state` from where it stands.
         """
         entry = self._entry(job_id)
         self._catch_up(entry)
+        if entry.record.state is state:
+            return entry.record
         if not entry.record.state.may_become(state):
             raise JobError(f"job {job_id} is {entry.record.state} and cannot become {state}")
         given: dict[str, Any] = {"attempt": attempt, "failures": failures, "fault": fault}

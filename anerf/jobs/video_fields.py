@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from anerf.jobs import values
-from anerf.jobs.field_groups import Int, Line, Name
+from anerf.jobs.field_groups import Int, Line, Location, Name
 
 CANNED_SECONDS = 12.0
 """Of a canned path where a job does not say how long it takes."""
@@ -27,7 +27,7 @@ class VideoFields(BaseModel):
     fov_y_deg: Annotated[float, Field(ge=1, le=170)] = 50.0
     """From top to bottom, for paths that are not saved ones."""
     layer: Literal["rgb", "depth", "rgb_depth", "before_after"] = "rgb"
-    before_checkpoint_path: Line | None = None
+    before_checkpoint_path: Location | None = None
     """What stands on the left of before_after."""
     before_prefix: Annotated[str, BeforeValidator(values.checkpoint_prefix)] = "best"
     flight: Name | None = None

@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from actors.checkpointing import Checkpoints
 from actors.patience import PatientDiary
+from actors.training import _keep
 from anerf.checkpoint.manifest import Manifest, PartitionStamp, SceneStamp
 from anerf.checkpoint.resolve import expert_file, resolve_checkpoint, step_folder
 from anerf.checkpoint.shards import write_shard
@@ -70,3 +72,12 @@ def test_one_that_was_not_measured_is_best_only_until_one_was(root):
     saved(checkpoints, 2, 10.0)
     saved(checkpoints, 3, None)
     assert best(root) == "0000002"
+
+
+def test_what_was_measured_is_not_written_again_without_its_measure(root):
+    checkpoints = reopened(root)
+    saved(checkpoints, 1, 25.0)
+    no_experts: Any = None
+    _keep(checkpoints, no_experts, replace(STAMP, step=1))
+    saved(reopened(root), 2, 10.0)
+    assert best(root) == "0000001"

@@ -1,7 +1,10 @@
 """What is tried again, what is not, and what a restart finds, over jobs that run in threads."""
 
 import errno
+import os
+import shutil
 import threading
+from contextlib import suppress
 
 import pytest
 
@@ -228,3 +231,43 @@ def test_jobs_of_anerf_run_are_left_to_it(tmp_path):
     assert bench.runner.started == []
     with pytest.raises(JobError, match="belongs to the `anerf run` that started it"):
         bench.scheduler.cancel("r")
+
+
+def test_a_job_whose_folder_is_removed_keeps_no_other_from_running(tmp_path, gate):
+    bench = Bench(tmp_path, lambda job_id, stop: gate.wait(10) and None)
+    for job_id in ("a", "b", "c"):
+        bench.submit(job_id)
+    bench.scheduler.tick()
+    assert bench.runner.started == ["a"]
+    for removed in ("a", "b"):  # one that runs and one that waits
+        shutil.rmtree(tmp_path / removed)
+    gate.set()
+    while "c" not in bench.runner.started:
+        with suppress(FileNotFoundError):
+            bench.scheduler.tick()
+    bench.tick_until("c", JobState.SUCCEEDED)
+    assert bench.runner.started == ["a", "c"]
+    with pytest.raises(JobError, match="there is no job a"):
+        bench.scheduler.cancel("a")
+
+
+@pytest.mark.parametrize("which", [1, 2])  # the job's start, its end
+def test_a_line_that_the_disk_took_and_denied_is_neither_lost_nor_written_twice(tmp_path, monkeypatch, which):
+    bench = Bench(tmp_path)
+    bench.submit("a")
+    n_syncs, sync = 0, os.fsync
+
+    def fail_once(file):
+        nonlocal n_syncs
+        n_syncs += 1
+        if n_syncs == which:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        sync(file)
+
+    monkeypatch.setattr("os.fsync", fail_once)
+    while n_syncs < which:
+        with suppress(OSError):
+            bench.scheduler.tick()
+    bench.table.take_news()  # as the Mediator does after each tick
+    bench.tick_until("a", JobState.SUCCEEDED)
+    assert bench.runner.started == ["a"]

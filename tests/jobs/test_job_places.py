@@ -53,10 +53,16 @@ def test_a_link_does_not_lead_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"checkpoint_root": "/tmp/x"}, {"checkpoint_root": HERE}, {"checkpoint_path": HERE}]
+    "fields",
+    [
+        {"checkpoint_root": "/tmp/x"},
+        {"checkpoint_root": HERE},
+        {"checkpoint_path": HERE},
+        {"op": "video", "layer": "before_after", "before_checkpoint_path": HERE},
+    ],
 )
 def test_a_message_may_name_no_place_that_nobody_allowed(fields):
-    (field,) = fields
+    field = list(fields)[-1]
     with pytest.raises(JobError, match=f"`{field}` is .*--storage"):
         refuse_elsewhere(job(**fields), [])
     with pytest.raises(JobError, match=field):

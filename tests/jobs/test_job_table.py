@@ -1,6 +1,9 @@
 """Admission, memory on the disk, and what a restart finds there."""
 
+import errno
 import json
+import os
+import shutil
 import subprocess
 import sys
 
@@ -158,3 +161,55 @@ def test_a_job_whose_acceptance_was_torn_gets_its_first_events(tmp_path):
     assert [event["kind"] for event in events] == ["accepted", "state"]
     reborn.change("a", JobState.CANCELLED)
     assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["events.jsonl", "job.json"]
+
+
+def test_a_folder_of_something_else_is_not_taken_for_a_job(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".job.json.7.tmp").write_text("{")  # of an acceptance that was cut short
+    (tmp_path / "scene" / "images").mkdir(parents=True)
+    table = JobTable(tmp_path)
+    assert table.submit(job("a"), "kafka").new
+    result = table.submit(job("scene"), "kafka")
+    assert result.state is JobState.REJECTED
+    assert "images lies in it" in result.message
+    assert sorted(p.name for p in (tmp_path / "scene").iterdir()) == ["images"]
+
+
+def test_a_disk_without_hard_links_takes_jobs_too(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("os.link", refuse)
+    accept_job(job(), tmp_path, "run")
+    with pytest.raises(JobError, match="holds a job already"):
+        accept_job(job(), tmp_path, "run")
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["events.jsonl", "job.json"]
+
+
+def test_a_closed_folder_is_left_out_and_keeps_nobody_from_the_others(tmp_path, caplog):
+    accept_job(job(), tmp_path, "kafka")
+    (tmp_path / "lost+found").mkdir(mode=0o000)
+    program = f"""if True:
+        import os
+        from pathlib import Path
+        from anerf.jobs.table import JobTable
+        os.chmod("{tmp_path}", 0o755)
+        if os.getuid() == 0:
+            os.setuid(65534)
+        print([j.job_id for j in JobTable(Path("{tmp_path}")).summaries()])"""
+    for parent in (tmp_path, *tmp_path.parents[:2]):
+        parent.chmod(0o755)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout == "['a']\n", done.stderr
+
+
+def test_removed_jobs_are_let_go_unless_all_are_away(tmp_path):
+    table = JobTable(tmp_path)
+    for job_id in ("a", "b"):
+        table.submit(job(job_id), "kafka")
+    shutil.rmtree(tmp_path / "a")
+    assert table.forget_removed() == ["a"]
+    assert [j.job_id for j in table.summaries()] == ["b"]
+    shutil.rmtree(tmp_path / "b")  # as where a disk is not mounted
+    assert table.forget_removed() == []
+    assert [j.job_id for j in table.unfinished()] == ["b"]

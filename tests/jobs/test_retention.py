@@ -1,11 +1,11 @@
 """Which results go, and that the record of a job outlives them."""
 
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
 from anerf.jobs.folder import accept_job
+from anerf.jobs.places import starts
 from anerf.jobs.retention import Retention, remove_results
 from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
@@ -37,8 +37,8 @@ def test_only_ended_jobs_of_long_ago_that_nobody_starts_from(tmp_path):
     )
     assert gone(table, 7, [], later(6)) == []
     assert gone(table, 7, [], later(8)) == ["a", "b"]
-    assert gone(table, 7, [tmp_path / "a" / "checkpoints" / "step0000010"], later(8)) == ["b"]
-    assert gone(table, 7, [Path("/elsewhere")], later(8)) == ["a", "b"]
+    assert gone(table, 7, [f"{tmp_path}/a/checkpoints/step0000010"], later(8)) == ["b"]
+    assert gone(table, 7, ["/elsewhere"], later(8)) == ["a", "b"]
     assert gone(table, None, [], later(1000)) == []
 
 
@@ -75,3 +75,17 @@ def test_a_job_of_earlier_defaults_is_still_the_same_job(tmp_path):
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING])
 def test_what_goes_on_is_never_removed(tmp_path, state):
     assert gone(table_with(tmp_path, a=state), 0.001, [], later(9)) == []
+
+
+@pytest.mark.parametrize("place", ["{0}/x/../a", "file://{0}/a/checkpoints", "{0}/link"])
+def test_a_place_is_the_same_however_it_is_written(tmp_path, place):
+    table = table_with(tmp_path, a=JobState.SUCCEEDED)
+    (tmp_path / "link").symlink_to(tmp_path / "a" / "checkpoints")
+    assert gone(table, 7, [place.format(tmp_path)], later(8)) == []
+
+
+def test_a_film_starts_from_two_checkpoints_and_a_path():
+    films = {"op": "video", "checkpoint_path": "/out/b", "layer": "before_after"}
+    job = parse_job({**films, "before_checkpoint_path": "/out/a", "camera_path": "/out/c/path.json"})
+    assert sorted(starts(job).values()) == ["/out/a", "/out/b", "/out/c/path.json"]
+    assert starts(parse_job({"op": "train", "scene": "/s"})) == {}
