@@ -23,11 +23,6 @@ class ExpertFigures:
     loss: float
     rays_per_s: float
 
-    @property
-    def train_psnr_db(self) -> float:
-        """PSNR of the last step's rays, in the job's `color_space`; not of views that were left out."""
-        return -10 * math.log10(self.loss) if self.loss > 0 else math.nan
-
 
 @dataclass(frozen=True)
 class Measured:

@@ -1,6 +1,5 @@
 """`anerf bench coordinator`: what a coordinator and Ray cost beside the training of very many experts."""
 
-import json
 import resource
 import statistics
 import tempfile
@@ -16,7 +15,7 @@ from rich.table import Table
 from anerf.errors import InputError
 from cluster.ray_processes import memory_mib, roles
 from cluster.run import own_ray
-from cluster.show import AsJson
+from cluster.show import AsJson, print_json
 
 if TYPE_CHECKING:
     from anerf.checkpoint.manifest import Manifest
@@ -76,7 +75,7 @@ def bench_coordinator(
                 found.append(measure(n, per_actor, train_s, rounds, Path(folder) / f"{n}"))
     if as_json:
         for cost in found:
-            Console(soft_wrap=True).out(json.dumps(asdict(cost)), highlight=False)
+            print_json(asdict(cost))
         return
     Console().print(_table(found))
     Console().print("Overhead and CPU are per expert and round; memory is PSS.", style="dim")

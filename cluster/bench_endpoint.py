@@ -20,7 +20,7 @@ from rich.table import Table
 from anerf.errors import InputError, StackError
 from cluster.processes import free_port
 from cluster.run import own_ray
-from cluster.show import AsJson
+from cluster.show import AsJson, print_json
 
 if TYPE_CHECKING:
     from anerf.render.scene_model import SceneModel
@@ -52,7 +52,7 @@ class PictureCost:
         return self.http_ms / self.in_process_ms
 
 
-def benchendpoint(
+def bench_endpoint(
     checkpoint: tyro.conf.Positional[str], prefix: str = "best", frames: int = 30, as_json: AsJson = False
 ) -> None:
     """Render pictures from above through a warm endpoint on a Ray of its own, and in this process.
@@ -82,7 +82,7 @@ def benchendpoint(
             costs.append(_measure(client, model, folder.name, width, height, quality, frames))
     if as_json:
         for cost in costs:
-            Console(soft_wrap=True).out(json.dumps({**asdict(cost), "ratio": cost.ratio}), highlight=False)
+            print_json({**asdict(cost), "ratio": cost.ratio})
         return
     table = Table("picture", "samples", "in this process: median, p90", "over HTTP: median, p90", "ratio")
     for c in costs:

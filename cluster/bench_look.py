@@ -24,7 +24,7 @@ from cluster.bench_endpoint import endpoint
 from cluster.bench_ray_share import training_job
 from cluster.ray_processes import cpu_s, machine_cpu_s, roles
 from cluster.run import own_ray
-from cluster.show import AsJson
+from cluster.show import AsJson, print_json
 
 if TYPE_CHECKING:
     from actors.starting import StartedJob
@@ -101,7 +101,7 @@ def bench_look(
         training = training_job(job, Path(folder)).model_copy(update=changes)
         found = measure(training, spells, spell_s, (width, height), Path(folder))
     if as_json:
-        Console(soft_wrap=True).out(json.dumps(asdict(found)), highlight=False)
+        print_json(asdict(found))
         return
     table = Table("", "alone", "looked at", box=None, pad_edge=False)
     table.add_row("steps a second", f"{found.alone_steps_s:.2f}", f"{found.looked_at_steps_s:.2f}")

@@ -19,7 +19,7 @@ from anerf.errors import InputError
 from cluster.demo import CONFIGS
 from cluster.ray_processes import cpu_s, machine_cpu_s, roles
 from cluster.run import own_ray, read_job_file
-from cluster.show import AsJson
+from cluster.show import AsJson, print_json
 
 if TYPE_CHECKING:
     from anerf.jobs.spec import TrainJob
@@ -82,7 +82,7 @@ def bench_ray_share(
             training = training.model_copy(update={"experts_per_actor": per_actor})
         found = measure(training, stretches, Path(folder))
     if as_json:
-        Console(soft_wrap=True).out(json.dumps(asdict(found)), highlight=False)
+        print_json(asdict(found))
         return
     table = Table("of a stretch", "with Ray", "in one process", "Ray's share", box=None, pad_edge=False)
     table.add_row("time", f"{found.with_ray_s:.3f} s", f"{found.alone_s:.3f} s", f"{found.share:+.1%}")

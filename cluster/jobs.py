@@ -1,8 +1,6 @@
 """`anerf jobs`: ask the Mediator about jobs, follow them, cancel them."""
 
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +13,7 @@ from anerf.jobs.states import JobState
 from anerf.jobs.table import JobSummary
 from anerf.outage import is_outage, outage
 from cluster.run import JobFailed
-from cluster.show import STYLES, AsJson, JobDisplay, measures
+from cluster.show import STYLES, AsJson, JobDisplay, JobId, StackFolder, measures, print_json
 from cluster.stack import DEFAULT_OUT, joined_stack, mediator
 
 _TIMEOUT_S = 30.0
@@ -23,17 +21,16 @@ _PERIOD_S = 0.5
 _ARRIVAL_TIMEOUT_S = 10.0
 
 
-def list_(out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
+def list_(out: StackFolder = DEFAULT_OUT, as_json: AsJson = False) -> None:
     """List all jobs with their states.
 
     Args:
-        out: The stack's folder.
         as_json: Print one JSON array.
     """
     with joined_stack(out):
         jobs: list[JobSummary] = _ask("list")
     if as_json:
-        _print_json([job.to_json() for job in jobs])
+        print_json([job.to_json() for job in jobs])
         return
     table = Table("job", "op", "state", "step", "", "accepted", box=None, pad_edge=False)
     for job in jobs:
@@ -46,12 +43,10 @@ def list_(out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-def show(job_id: str, /, out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
+def show(job_id: JobId, /, out: StackFolder = DEFAULT_OUT, as_json: AsJson = False) -> None:
     """Show one job: state, progress, why it waits or failed, where its results lie.
 
     Args:
-        job_id: The job.
-        out: The stack's folder.
         as_json: Print one JSON object.
     """
     with joined_stack(out):
@@ -59,12 +54,10 @@ def show(job_id: str, /, out: Path = DEFAULT_OUT, as_json: AsJson = False) -> No
     _print_job(job, as_json)
 
 
-def watch(job_id: str, /, out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
+def watch(job_id: JobId, /, out: StackFolder = DEFAULT_OUT, as_json: AsJson = False) -> None:
     """Follow a job to its end; the exit status is 0 only if it succeeds. Ctrl-C stops watching, not the job.
 
     Args:
-        job_id: The job.
-        out: The stack's folder.
         as_json: Print every event as one JSON object a line.
     """
     console = Console()
@@ -76,7 +69,7 @@ def watch(job_id: str, /, out: Path = DEFAULT_OUT, as_json: AsJson = False) -> N
             record = fold(events, record)
             if as_json:
                 for event in events:
-                    _print_json(event)
+                    print_json(event)
             display.show(events, record)
             if not record.state.is_terminal:
                 time.sleep(_PERIOD_S)
@@ -86,12 +79,10 @@ def watch(job_id: str, /, out: Path = DEFAULT_OUT, as_json: AsJson = False) -> N
         console.print(f"{job_id}: {measures(record)}".rstrip(": "))
 
 
-def cancel(job_id: str, /, out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
+def cancel(job_id: JobId, /, out: StackFolder = DEFAULT_OUT, as_json: AsJson = False) -> None:
     """Cancel a job; its last checkpoint stays usable. Harmless on one that has ended.
 
     Args:
-        job_id: The job.
-        out: The stack's folder.
         as_json: Print one JSON object.
     """
     with joined_stack(out):
@@ -99,12 +90,10 @@ def cancel(job_id: str, /, out: Path = DEFAULT_OUT, as_json: AsJson = False) -> 
     _print_job(job, as_json)
 
 
-def logs(job_id: str, /, out: Path = DEFAULT_OUT, follow: bool = False) -> None:
+def logs(job_id: JobId, /, out: StackFolder = DEFAULT_OUT, follow: bool = False) -> None:
     """Print a job's log.
 
     Args:
-        job_id: The job.
-        out: The stack's folder.
         follow: Go on printing until the job ends.
     """
     console = Console(soft_wrap=True)
@@ -162,7 +151,7 @@ def _state(record: JobRecord) -> Text:
 
 def _print_job(job: JobSummary, as_json: bool) -> None:
     if as_json:
-        _print_json(job.to_json())
+        print_json(job.to_json())
         return
     record = job.record
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -176,7 +165,3 @@ def _print_job(job: JobSummary, as_json: bool) -> None:
         table.add_row("waiting", job.waiting_for)
     table.add_row("folder", job.folder)
     Console(soft_wrap=True).print(table)
-
-
-def _print_json(value: object) -> None:
-    Console(soft_wrap=True).out(json.dumps(value), highlight=False)

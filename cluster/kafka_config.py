@@ -5,6 +5,7 @@ holds one.
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ PREFIX = "ANERF_KAFKA_"
 _KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_-]+)*")
 _OURS = ("enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset")
 _TIMEOUT_S = 10.0
+_LISTEN_S = 2.0
+"""librdkafka itself goes on asking after a refusal, which is told meanwhile."""
 
 
 def read_kafka_settings(
@@ -96,15 +99,21 @@ def check_broker(kafka: Mapping[str, str]) -> None:
     with refusals(kafka):
         settings: dict[str, Any] = {**quiet_settings(kafka), "log_level": 0, "error_cb": tell}
         admin = AdminClient(settings)
-    try:
-        admin.list_topics(timeout=_TIMEOUT_S)
-    except KafkaException as error:
-        admin.poll(0)
-        reason = next((text for text in told if "SASL" in text or "SSL" in text), error.args[0].str())
-        raise StackError(
-            f"the broker at {kafka[SERVERS]} does not let us in ({reason}): see that it is up, "
-            "and its TLS and SASL settings (--kafka-config)"
-        ) from error
+    deadline = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            admin.list_topics(timeout=min(_LISTEN_S, _TIMEOUT_S))
+        except KafkaException as error:
+            admin.poll(0)
+            refused = next((text for text in told if "SASL" in text or "SSL" in text), None)
+            if refused is None and time.monotonic() < deadline:
+                continue
+            raise StackError(
+                f"the broker at {kafka[SERVERS]} does not let us in ({refused or error.args[0].str()}): see "
+                "that it is up, and its TLS and SASL settings (--kafka-config)"
+            ) from error
+        else:
+            return
 
 
 def _read(file: Path) -> dict[str, str]:

@@ -123,13 +123,13 @@ class FolderStore:
         _flush_folder(folder.parent)
 
 
-def serve(store: FolderStore, port: int = 0) -> ThreadingHTTPServer:
+def serve(store: FolderStore) -> ThreadingHTTPServer:
     """Answer for a store on 127.0.0.1, in threads, until `shutdown`; path-style, whatever the bucket."""
 
     class _Bound(_Handler):
         bucket = store
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), _Bound)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Bound)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="object store", daemon=True).start()
     return server

@@ -1,7 +1,9 @@
 """A job's progress in the terminal: a live bar where there is one, plain lines where there is not."""
 
+import json
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Self
 
@@ -25,6 +27,13 @@ _LINE_PERIOD_S = 5.0
 
 AsJson = Annotated[bool, tyro.conf.arg(name="json")]
 """The option `--json` of commands that programs read too."""
+JobId = Annotated[str, tyro.conf.arg(help="The job.")]
+StackFolder = Annotated[Path, tyro.conf.arg(help="The stack's folder.")]
+
+
+def print_json(value: object) -> None:
+    """One line for a program to read, however wide the terminal is."""
+    Console(soft_wrap=True).out(json.dumps(value), highlight=False)
 
 
 def measures(record: JobRecord) -> str:

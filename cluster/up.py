@@ -1,6 +1,5 @@
 """`anerf up`, `anerf status`: bring the whole stack up on this machine, and look at it."""
 
-import json
 import os
 import shutil
 import time
@@ -21,7 +20,7 @@ from cluster.down import take_down
 from cluster.endpoints import Endpoints, deploy, reachable
 from cluster.kafka_config import SERVERS, check_broker, read_kafka_settings
 from cluster.processes import listens
-from cluster.show import AsJson
+from cluster.show import AsJson, print_json
 from cluster.stack import DEFAULT_OUT, LOCK_FILE, Stack, alone, joined, joined_stack, mediator, read_stack
 
 _ACTOR_TIMEOUT_S = 60.0
@@ -159,7 +158,7 @@ def status(out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
     if stack is None:
         raise StackError(f"no stack is up for {out}: start one with `anerf up --out {out}`")
     if as_json:
-        Console(soft_wrap=True).out(json.dumps({**asdict(stack), "alive": stack.is_alive()}), highlight=False)
+        print_json({**asdict(stack), "alive": stack.is_alive()})
     else:
         _show(stack, Console())
     if not stack.is_alive():

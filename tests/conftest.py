@@ -1,6 +1,7 @@
 """Fixtures shared by all rooms."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -81,6 +82,15 @@ def tiny_scene(tiny_survey: Path) -> Scene:
     grid_partition(prepare_scene(tiny_survey / "before", root), 2, 2, margin=1.1, name="g22")
     update_scene(root, tiny_survey / "after", "after")
     return load_scene(root)
+
+
+@pytest.fixture(scope="session")
+def halved_scene(tiny_scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the same scene, partitioned 2 x 1 as `g21`: read only."""
+    root = tmp_path_factory.mktemp("halved") / "scene"
+    shutil.copytree(tiny_scene.root, root)
+    grid_partition(load_scene(root), 2, 1, margin=1.1, name="g21")
+    return root
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from anerf.scene.scene import Scene
 def show_scene(scene: Scene, *, as_json: bool) -> None:
     """Writes the summary to standard output, as a table or as one JSON object."""
     if as_json:
-        sys.stdout.write(json.dumps(_summary(scene)) + "\n")
+        sys.stdout.write(json.dumps(scene.summary()) + "\n")
         return
     lo, hi, size = scene.aabb.lo, scene.aabb.hi, scene.aabb.size
     splits = ", ".join(f"{split} {len(scene.frames_of(split))}" for split in scene.splits())
@@ -36,21 +36,3 @@ def show_scene(scene: Scene, *, as_json: bool) -> None:
         )
     table.add_row("made by", escape(scene.made_by))
     Console().print(table)
-
-
-def _summary(scene: Scene) -> dict[str, object]:
-    reprojection = scene.reprojection
-    return {
-        "scene": str(scene.root),
-        "name": scene.name,
-        "splits": {split: len(scene.frames_of(split)) for split in scene.splits()},
-        "latitude_deg": scene.reference.latitude_deg,
-        "longitude_deg": scene.reference.longitude_deg,
-        "height_m": scene.reference.height_m,
-        "crs": scene.crs,
-        "aabb_m": scene.aabb.to_json(),
-        "altitude_range_m": list(scene.altitude_range_m),
-        "reprojection_px": reprojection.scene_px if reprojection else None,
-        "model_reprojection_px": reprojection.model_px if reprojection else None,
-        "made_by": scene.made_by,
-    }

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic.json_schema import GenerateJsonSchema
 
 from anerf.jobs import values
 from anerf.jobs.spec import EvalJob, TrainJob, VideoJob, ViewJob
@@ -116,10 +116,10 @@ class _OurSchema(GenerateJsonSchema):
         return False
 
 
-def job_models(ref: str = "#/$defs/{model}", mode: JsonSchemaMode = "validation") -> dict[str, Schema]:
+def job_models(ref: str = "#/$defs/{model}") -> dict[str, Schema]:
     """The schema of each kind of job, by the name of its model; references between them follow `ref`."""
     found = {
-        model.__name__: model.model_json_schema(ref_template=ref, schema_generator=_OurSchema, mode=mode)
+        model.__name__: model.model_json_schema(ref_template=ref, schema_generator=_OurSchema)
         for model in _MODELS
     }
     shared = {name for schema in found.values() for name in schema["properties"]}

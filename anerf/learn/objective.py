@@ -39,7 +39,6 @@ def batch_loss(
     batch: RayBatch,
     generator: torch.Generator,
     params: FieldParams | None = None,
-    background: Float[Tensor, " b"] | None = None,
     update_density: bool = True,
     learn_exposures: bool = True,
 ) -> Float[Tensor, ""]:
@@ -49,10 +48,9 @@ def batch_loss(
     unless the batch's are not the photographs' own.
     """
     expert, setting = state.model(params), learner.setting
-    background = state.background if background is None else background
     guide = Guide.of_expert(expert.box, expert.grid)
     samples = draw_samples(guide, setting, batch.rays_o, batch.rays_d, learner.sampling, generator)
-    behind = training_background(setting.backend, learner.spec, background, batch.rays_d, generator)
+    behind = training_background(setting.backend, learner.spec, state.background, batch.rays_d, generator)
     seen, sigma = render_samples(expert, setting, samples, batch.rays_d, batch.code, behind)
     if update_density:
         sigma_max = 2 * torch.e**setting.scale.log_cap

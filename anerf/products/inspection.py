@@ -207,21 +207,9 @@ def _heights(scene: Scene, points_xyz: Float[np.ndarray, "p 3"]) -> HeightProfil
 
 def inspection_json(inspection: Inspection) -> dict[str, Any]:
     """Everything a program may want to know, as plain values; lengths in metres, angles in degrees."""
-    scene, reprojection = inspection.scene, inspection.scene.reprojection
     return {
-        "scene": str(scene.root),
-        "name": scene.name,
-        "latitude_deg": scene.reference.latitude_deg,
-        "longitude_deg": scene.reference.longitude_deg,
-        "height_m": scene.reference.height_m,
-        "crs": scene.crs,
-        "aabb_m": scene.aabb.to_json(),
-        "altitude_range_m": list(scene.altitude_range_m),
-        "made_by": scene.made_by,
-        "reprojection_px": reprojection.scene_px if reprojection else None,
-        "model_reprojection_px": reprojection.model_px if reprojection else None,
+        **inspection.scene.summary(),
         "n_points": len(inspection.points_xyz),
-        "splits": {split: len(scene.frames_of(split)) for split in scene.splits()},
         "cameras": [
             {
                 "model": lens.model,

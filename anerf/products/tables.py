@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,17 +43,6 @@ class MetricRow:
     def key(self) -> tuple[int, int, str, str]:
         """What a second measurement of the same thing replaces."""
         return self.step, self.tto, self.split, self.view
-
-
-@dataclasses.dataclass(frozen=True)
-class MetricMeans:
-    """Means over the views of one measurement; None where no view has the figure."""
-
-    n_views: int
-    psnr_db: float
-    ssim: float
-    lpips: float | None
-    psnr_changed_db: float | None
 
 
 _SCHEMA = pa.schema(
@@ -107,25 +96,3 @@ def read_metrics(folder: Path) -> list[MetricRow]:
         raise InputError(
             f"{path} cannot be read ({error}): delete it, the next evaluation writes it anew."
         ) from error
-
-
-def mean_metrics(rows: Sequence[MetricRow]) -> MetricMeans:
-    """Means of `rows`, which should be views of one measurement (mean of the dB figures, as is usual).
-
-    Raises:
-        ValueError: there are no rows.
-    """
-    if not rows:
-        raise ValueError("there are no rows to average")
-    return MetricMeans(
-        n_views=len(rows),
-        psnr_db=sum(row.psnr_db for row in rows) / len(rows),
-        ssim=sum(row.ssim for row in rows) / len(rows),
-        lpips=_mean([row.lpips for row in rows]),
-        psnr_changed_db=_mean([row.psnr_changed_db for row in rows]),
-    )
-
-
-def _mean(values: Iterable[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None

@@ -7,7 +7,7 @@ World coordinates are ENU metres about the scene's WGS 84 reference. The learnin
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -70,6 +70,24 @@ class Scene:
         by_id = [frame.split for frame in sorted(self.frames, key=lambda frame: frame.id)]
         first = [split for split in ("train", "val") if split in by_id]
         return tuple(dict.fromkeys((*first, *by_id)))
+
+    def summary(self) -> dict[str, Any]:
+        """What a program wants to know at first, as plain values; lengths in metres, angles in degrees."""
+        reprojection = self.reprojection
+        return {
+            "scene": str(self.root),
+            "name": self.name,
+            "splits": {split: len(self.frames_of(split)) for split in self.splits()},
+            "latitude_deg": self.reference.latitude_deg,
+            "longitude_deg": self.reference.longitude_deg,
+            "height_m": self.reference.height_m,
+            "crs": self.crs,
+            "aabb_m": self.aabb.to_json(),
+            "altitude_range_m": list(self.altitude_range_m),
+            "reprojection_px": reprojection.scene_px if reprojection else None,
+            "model_reprojection_px": reprojection.model_px if reprojection else None,
+            "made_by": self.made_by,
+        }
 
     def points(self) -> tuple[Float[np.ndarray, "p 3"], UInt8[np.ndarray, "p 3"]]:
         """Sparse points in ENU metres and their colours; both empty where the survey brought none."""

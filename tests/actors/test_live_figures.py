@@ -29,7 +29,6 @@ def test_the_last_round_says_where_it_stands():
     assert (figures.step, figures.of_steps, figures.eta_s) == (8, 20, 7.0)
     assert figures.loss == pytest.approx(0.02)
     assert figures.rays_per_s == pytest.approx(800)
-    assert figures.experts[0].train_psnr_db == pytest.approx(20)
     assert figures.experts[1].rays_per_s == pytest.approx(400)
     assert figures.curve_steps == (5, 8)
     assert figures.loss_curve == pytest.approx((0.03, 0.02))

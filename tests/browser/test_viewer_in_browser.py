@@ -1,7 +1,6 @@
 """The viewer as people use it: a real page in Chromium, real actors behind it. Run this on loopback."""
 
 import logging
-import os
 import re
 import socket
 import time
@@ -17,6 +16,7 @@ from anerf.jobs.folder import accept_job
 from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
 from tests.browser.person import Person, change
+from tests.ray_place import ray_of_our_own
 
 pytestmark = pytest.mark.integration
 
@@ -28,16 +28,8 @@ _log = logging.getLogger(__name__)
 
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(["", os.environ.get("PYTHONPATH", "")]).strip(os.pathsep))
-        import ray
-
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
-            _node_ip_address="127.0.0.1", namespace="anerf",
-        )  # fmt: skip
+    with ray_of_our_own(namespace="anerf") as ray:
         yield ray
-        ray.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +83,7 @@ def test_a_phone_shows_the_scene_and_the_panels(
     person.shoot("phone")
     for name in ("Places", "Time", "Path", "Live", "View"):
         person.tab(name)
-        page.wait_for_timeout(600)
+        page.wait_for_timeout(300)
         person.shoot(f"phone-{name.lower()}")
     width = page.evaluate("() => document.documentElement.scrollWidth")
     assert width <= PHONE["width"], "nothing reaches beyond the screen"
@@ -142,7 +134,7 @@ def test_a_person_looks_adapts_and_ends_it(
 
     for part in ("Experts' boxes", "Cameras", "Points"):
         person.tick(part)
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(1000)
     person.shoot("boxes-cameras-points")
     for part in ("Experts' boxes", "Cameras", "Points"):
         person.tick(part)
@@ -178,7 +170,7 @@ def test_a_person_looks_adapts_and_ends_it(
     person.drag((400, 400), (400, 300), steps=4)
     person.settle()
     person.choose("Key frame", "1")
-    page.wait_for_timeout(1500)
+    page.wait_for_timeout(700)
     person.shoot("path")
     person.press("save")
     page.get_by_text("Saved: path").wait_for()

@@ -1,5 +1,6 @@
 """The command line: quick to start, clear when it refuses, and honest in its exit status."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -53,6 +54,11 @@ def test_a_command_explains_itself_without_loading_ray(name):
         [sys.executable, "-c", code, *name.split(), "--help"], capture_output=True, check=True
     )
     assert b"--out" in done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
+def test_every_command_is_where_the_list_says(command):
+    assert callable(getattr(importlib.import_module(command.module), command.function))
 
 
 def test_an_unknown_command_is_named_with_the_nearest():

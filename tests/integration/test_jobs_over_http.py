@@ -35,9 +35,6 @@ CANCEL_WITHIN_S = 2.0
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     here = Place(tmp_path_factory.mktemp("http"))
-    here.anerf("survey", "--out", "survey", "--size", "tiny")
-    here.anerf("prepare", "survey/before", "--out", "scene")
-    here.anerf("partition", "scene", "--grid", "2", "1", "--margin", "1.1", "--name", "g21")
     here.anerf(*UP)
     yield here
     if read_stack(here.out) is not None:
@@ -57,12 +54,12 @@ def token_of(place):
 
 
 @pytest.fixture(scope="module")
-def training(place):
+def training(halved_scene):
     """Makes a training job of two experts that goes on for very long."""
 
     def make(job_id, **fields):
         return {
-            "op": "train", "job_id": job_id, "scene": str(place.root / "scene"), "mask_dirname": "g21",
+            "op": "train", "job_id": job_id, "scene": str(halved_scene), "mask_dirname": "g21",
             "num_submodules": 2, "downscale": 1.0, "outer_steps": 10**6, "rays_per_step": 256,
             "ray_samples": 8, "log2_hashmap_size": 10, "n_levels": 4, "max_resolution": 64,
             "eval_step": 10**6, "save_step": 10**6, "sync_step": 5, "lpips": False, "max_test_tasks": 1,

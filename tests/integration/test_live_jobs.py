@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import threading
 import time
 import weakref
@@ -32,6 +31,7 @@ from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
 from anerf.render.picture import render_picture
 from anerf.render.scene_model import SceneModel
+from tests.ray_place import ray_of_our_own
 
 log = logging.getLogger(__name__)
 pytestmark = pytest.mark.integration
@@ -42,14 +42,8 @@ PROMPT_S = 2.0
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(["", os.environ.get("PYTHONPATH", "")]).strip(os.pathsep))
-        ray.init(
-            address="local", num_cpus=2, include_dashboard=False, log_to_driver=False,
-            _node_ip_address="127.0.0.1", namespace="anerf",
-        )  # fmt: skip
+    with ray_of_our_own(namespace="anerf"):
         yield
-        ray.shutdown()
 
 
 class Place:

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from anerf.errors import InputError
-from anerf.products.tables import MetricRow, mean_metrics, read_metrics, save_metrics
+from anerf.products.tables import MetricRow, read_metrics, save_metrics
 
 
 def test_rows_come_back_from_parquet_and_csv(tmp_path: Path) -> None:
@@ -63,15 +63,3 @@ def test_a_damaged_table_is_named(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "metrics.parquet").write_bytes(data)
     with pytest.raises(InputError, match=r"metrics\.parquet cannot be read"):
         read_metrics(tmp_path)
-
-
-def test_means_leave_out_what_is_not_known() -> None:
-    rows = [
-        MetricRow(1, 0, "val", "a", 20, 0.5, 0.4),
-        MetricRow(1, 0, "val", "b", 30, 0.7, psnr_changed_db=12.0),
-    ]
-    means = mean_metrics(rows)
-    assert (means.n_views, means.psnr_db, means.lpips, means.psnr_changed_db) == (2, 25, 0.4, 12)
-    assert means.ssim == pytest.approx(0.6)
-    with pytest.raises(ValueError, match="no rows"):
-        mean_metrics([])

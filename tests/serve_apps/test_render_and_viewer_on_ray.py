@@ -22,6 +22,7 @@ from anerf.errors import CheckpointError, JobCancelled
 from anerf.jobs.folder import accept_job
 from anerf.jobs.spec import parse_job
 from serve_apps.front import CALLBACK, CALLBACK_VARIABLE
+from tests.ray_place import ray_of_our_own
 
 pytestmark = pytest.mark.integration
 LOAD_S = float(os.environ.get("LOAD_SECONDS", "15"))
@@ -30,20 +31,9 @@ LOAD_S = float(os.environ.get("LOAD_SECONDS", "15"))
 @pytest.fixture(scope="module")
 def ray_here() -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", os.pathsep.join(["", os.environ.get("PYTHONPATH", "")]).strip(os.pathsep))
         patch.setenv(CALLBACK_VARIABLE, CALLBACK)
-        import ray
-
-        ray.init(
-            address="local",
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            _node_ip_address="127.0.0.1",
-            _system_config={"metrics_report_interval_ms": 1000},
-        )
-        yield ray
-        ray.shutdown()
+        with ray_of_our_own(_system_config={"metrics_report_interval_ms": 1000}) as ray:
+            yield ray
 
 
 def _free_port() -> int:

@@ -316,11 +316,11 @@ def hall(rng: np.random.Generator, lot: Lot, eaves_m: float, group: str) -> list
     return parts
 
 
-def shed(rng: np.random.Generator, lot: Lot, group: str = "") -> list[Solid]:
+def shed(rng: np.random.Generator, lot: Lot) -> list[Solid]:
     """A garden shed or garage."""
     wood = Skin(Material.PLAIN, _pick(rng, ((0.50, 0.40, 0.30), (0.62, 0.58, 0.52), (0.42, 0.47, 0.42))))
     roof = Skin(Material.FLAT_ROOF, _pick(rng, ROOFING))
     return [
-        on_lot(lot, 0, 0, (lot.half_x, lot.half_y, 1.6), -0.9, wood, group=group),
-        on_lot(lot, 0, 0, (lot.half_x + 0.15, lot.half_y + 0.15, 0.1), 2.3, (wood, wood, roof), group=group),
+        on_lot(lot, 0, 0, (lot.half_x, lot.half_y, 1.6), -0.9, wood),
+        on_lot(lot, 0, 0, (lot.half_x + 0.15, lot.half_y + 0.15, 0.1), 2.3, (wood, wood, roof)),
     ]

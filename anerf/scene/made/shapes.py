@@ -18,7 +18,6 @@ from torch import Tensor
 Rgb = tuple[float, float, float]
 Xyz = tuple[float, float, float]
 
-N_FACES = 6  # +x, -x, +y, -y, +z, -z of the unit frame
 _PARALLEL = 1e-12  # stands for a zero slope, so that divisions stay finite
 
 
