@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from confluent_kafka import Consumer
@@ -71,11 +72,20 @@ def processes(stack: Stack) -> list[Process]:
     return members(Path(stack.run_dir), stack.processes)
 
 
+def titles(stack: Stack) -> dict[int, str]:
+    """The command lines of its processes, with the titles that Ray has given them."""
+    found = {}
+    for process in processes(stack):
+        with suppress(OSError):  # it has just ended
+            found[process.pid] = Path(f"/proc/{process.pid}/cmdline").read_text()
+    return found
+
+
 def process_of(stack: Stack, title: str) -> int:
     """The process that Ray has given this title."""
-    for process in processes(stack):
-        if title in Path(f"/proc/{process.pid}/cmdline").read_text():
-            return process.pid
+    for pid, of_process in titles(stack).items():
+        if title in of_process:
+            return pid
     raise AssertionError(f"no process {title}")
 
 

@@ -24,7 +24,7 @@ from anerf.jobs.places import find_checkpoint
 from anerf.products.film import FilmLook, film_frame
 from anerf.products.path_file import read_path
 from cluster.stack import read_stack
-from tests.stack_place import Place, process_of, processes, wait_for
+from tests.stack_place import Place, process_of, processes, titles, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -78,11 +78,7 @@ def has(place, job_id, kind):
 
 
 def experts(place):
-    return [
-        process.pid
-        for process in processes(place.stack)
-        if "ray::ExpertActor" in Path(f"/proc/{process.pid}/cmdline").read_text()
-    ]
+    return [pid for pid, title in titles(place.stack).items() if "ray::ExpertActor" in title]
 
 
 def test_a_job_is_sent_followed_to_its_end_and_known_ever_after(http, training):
@@ -212,7 +208,7 @@ def wait_frozen(http, place, job_id):
 
 
 def wait_measuring(http, place, job_id):
-    wait_for(lambda: any("score_views" in title for title in titles(place)), 60)
+    wait_for(lambda: any("score_views" in title for title in titles(place.stack).values()), 60)
 
 
 def wait_pausing(http, place, job_id):
@@ -249,14 +245,6 @@ def steps(place, job_id):
 def wait_taken_over(http, place, job_id):
     wait_learning(http, place, job_id)
     kill_the_coordinator(place, job_id)
-
-
-def titles(place):
-    for process in processes(place.stack):
-        try:
-            yield Path(f"/proc/{process.pid}/cmdline").read_text()
-        except OSError:  # it has just ended
-            continue
 
 
 @pytest.mark.parametrize(
@@ -387,7 +375,7 @@ def test_a_video_that_is_cancelled_or_loses_its_process_leaves_no_half_file(plac
     (end,) = [e for e in place.events("long") if e.get("state") == "CANCELLED"]
     took_s = (datetime.fromisoformat(end["at"]) - asked).total_seconds()
     assert took_s < CANCEL_WITHIN_S
-    wait_for(lambda: not any("FrameRenderer" in title for title in titles(place)), 10)
+    wait_for(lambda: not any("FrameRenderer" in title for title in titles(place.stack).values()), 10)
     assert not [path for path in (place.out / "long").iterdir() if "video.mp4" in path.name]
 
 
