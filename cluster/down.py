@@ -4,13 +4,24 @@ import contextlib
 import shutil
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from anerf.errors import StackError
 from cluster.endpoints import reachable
 from cluster.processes import listens, stop
-from cluster.stack import DEFAULT_OUT, LOCK_FILE, STACK_FILE, Stack, alone, joined, read_stack
+from cluster.stack import (
+    DEFAULT_OUT,
+    LOCK_FILE,
+    STACK_FILE,
+    MediatorOfAnother,
+    Stack,
+    alone,
+    joined,
+    read_stack,
+    refuse_other,
+)
 
 _GRACE_S = 10.0
 _PORTS_CLOSE_S = 5.0
@@ -74,13 +85,15 @@ def _still_listening(stack: Stack) -> list[str]:
 
 
 def _leave(stack: Stack) -> None:
-    """Take our actors and our endpoint off a Ray that is not ours."""
+    """Take our actors and our endpoint off a Ray that is not ours; what is another stack's stays there."""
     assert stack.ray_address is not None
-    from actors.named import end_actor, end_orphans, end_stale_jobs
+    from actors.named import end_actor, end_orphans, end_stale_jobs, find
     from actors.names import INGESTOR, MEDIATOR
 
     # A cluster that is gone has taken them along.
     with contextlib.suppress(StackError), joined(stack.ray_address, stack.environment()):
+        if (there := find(MEDIATOR)) is not None and not _is_ours(stack, there):
+            return
         if stack.http_port is not None:
             from ray import serve
 
@@ -90,3 +103,14 @@ def _leave(stack: Stack) -> None:
         end_actor(MEDIATOR)
         end_stale_jobs()
         end_orphans(())
+
+
+def _is_ours(stack: Stack, mediator: Any) -> bool:
+    """Whether a Mediator is that of a stack; one that is mute is, where the stack once came up with it."""
+    try:
+        refuse_other(stack, mediator)
+    except MediatorOfAnother:
+        return False
+    except StackError:
+        return stack.complete
+    return True

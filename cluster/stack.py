@@ -20,6 +20,11 @@ STACK_FILE = "stack.json"
 LOCK_FILE = ".stack.lock"
 VERSION = 1
 DEFAULT_OUT = Path("logs")
+ACTOR_TIMEOUT_S = 60.0
+
+
+class MediatorOfAnother(StackError):
+    """A Ray has one Mediator, and the one that is there belongs to the stack of another folder."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +66,11 @@ class Stack:
         return ports
 
     def is_alive(self) -> bool:
-        """Whether `anerf up` came to its end and what it started still runs."""
+        """Whether `anerf up` came to its end and the processes it started still run; see also `is_up`."""
         return self.complete and all(p.is_alive() for p in self.processes) and self._ray_answers()
 
     def _ray_answers(self) -> bool:
-        return self.ray is None or listens(self.ports["Ray"])
+        return self.ray_address is not None and _answers(self.ray_address)
 
     def save(self) -> None:
         """Write `<out>/stack.json`."""
@@ -135,6 +140,17 @@ def alone(path: Path, busy: str) -> Iterator[None]:
         yield
 
 
+def _answers(address: str) -> bool:
+    """Whether somebody listens at host:port; other ways to name a Ray, such as `auto`, are left to Ray."""
+    host, _, port = address.rpartition(":")
+    if "/" in host or not port.isdigit():
+        return True
+    try:
+        return listens(int(port), host.strip("[]"))
+    except OSError:  # no such host
+        return False
+
+
 @contextmanager
 def joined(address: str, environment: dict[str, str]) -> Iterator[None]:
     """Be a driver of a Ray cluster inside the block.
@@ -142,6 +158,8 @@ def joined(address: str, environment: dict[str, str]) -> Iterator[None]:
     Raises:
         StackError: the cluster does not answer or does not let us in.
     """
+    if not _answers(address):  # Ray would try for minutes
+        raise StackError(f"cannot join Ray at {address}: nobody listens there; see that it is up")
     os.environ.update({name: value for name, value in environment.items() if name.startswith("RAY_AUTH")})
     import ray
     from ray.exceptions import RayError
@@ -170,11 +188,30 @@ def joined(address: str, environment: dict[str, str]) -> Iterator[None]:
 
 @contextmanager
 def joined_stack(out: Path) -> Iterator[Stack]:
-    """Be a driver of the stack of an output folder inside the block."""
+    """Be a driver of the stack of an output folder inside the block.
+
+    Raises:
+        StackError: none is up, or its Ray has the Mediator of another one.
+    """
     stack = living_stack(out)
     assert stack.ray_address is not None
     with joined(stack.ray_address, stack.environment()):
+        if stack.ray is None:
+            refuse_other(stack, mediator())
         yield stack
+
+
+def is_up(stack: Stack) -> bool:
+    """Whether a stack is alive, and, on a Ray that is not its own, has its Mediator there."""
+    if not stack.is_alive() or stack.ray is not None:
+        return stack.is_alive()
+    assert stack.ray_address is not None
+    try:
+        with joined(stack.ray_address, stack.environment()):
+            refuse_other(stack, mediator())
+    except StackError:
+        return False
+    return True
 
 
 def mediator() -> Any:
@@ -189,3 +226,25 @@ def mediator() -> Any:
         return ray.get_actor(MEDIATOR, namespace=NAMESPACE)
     except ValueError as error:
         raise StackError("this Ray cluster has no Mediator: start the stack with `anerf up`") from error
+
+
+def refuse_other(stack: Stack, mediator: Any) -> None:
+    """See that a Mediator is that of a stack.
+
+    Raises:
+        MediatorOfAnother: it is that of another one. StackError: it does not answer.
+    """
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        there: str = ray.get(mediator.ready.remote(), timeout=ACTOR_TIMEOUT_S)
+    except RayError as error:
+        raise StackError(
+            f"the Mediator does not answer within {ACTOR_TIMEOUT_S:g} s "
+            f"({str(error).strip().splitlines()[-1]}): see in Ray's dashboard what becomes of it"
+        ) from error
+    if there != stack.out:
+        raise MediatorOfAnother(
+            f"this Ray has the Mediator of {there} already: `anerf down --out {there}` ends it"
+        )

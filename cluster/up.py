@@ -21,9 +21,20 @@ from cluster.endpoints import Endpoints, deploy, reachable
 from cluster.kafka_config import SERVERS, check_broker, read_kafka_settings
 from cluster.processes import listens
 from cluster.show import AsJson, print_json
-from cluster.stack import DEFAULT_OUT, LOCK_FILE, Stack, alone, joined, joined_stack, mediator, read_stack
+from cluster.stack import (
+    ACTOR_TIMEOUT_S,
+    DEFAULT_OUT,
+    LOCK_FILE,
+    Stack,
+    alone,
+    is_up,
+    joined,
+    joined_stack,
+    mediator,
+    read_stack,
+    refuse_other,
+)
 
-_ACTOR_TIMEOUT_S = 60.0
 WARM = 5
 _WARM_FROM_BYTES = 15 << 30  # what a machine "of 16 GiB" tells
 FAILED_LOGS = ".up-failed"
@@ -110,9 +121,12 @@ def _up(
 ) -> None:
     out = Path(stack.out)
     old = read_stack(out)
-    if old is not None and old.is_alive():
+    if old is not None and old.ray is None:
+        # A Ray that was made anew may have a token of its own, and this process shows one and no other.
+        old = replace(old, token_path=os.environ.get("RAY_AUTH_TOKEN_PATH", old.token_path))
+    if old is not None and is_up(old):
         console.print(f"The stack of {out} is up already.")
-        _show(old, Console())
+        _show(old, Console(), True)
         return
     if old is not None:
         console.print(f"The last stack of {out} did not end well: clearing up after it.")
@@ -144,7 +158,7 @@ def _up(
         raise
     stack = replace(stack, complete=True)
     stack.save()
-    _show(stack, Console())
+    _show(stack, Console(), True)
 
 
 def status(out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
@@ -157,17 +171,18 @@ def status(out: Path = DEFAULT_OUT, as_json: AsJson = False) -> None:
     stack = read_stack(out.absolute())
     if stack is None:
         raise StackError(f"no stack is up for {out}: start one with `anerf up --out {out}`")
+    alive = is_up(stack)
     if as_json:
-        print_json({**asdict(stack), "alive": stack.is_alive()})
+        print_json({**asdict(stack), "alive": alive})
     else:
-        _show(stack, Console())
-    if not stack.is_alive():
+        _show(stack, Console(), alive)
+    if not alive:
         raise StackError(f"the stack of {out} is not complete: start it again with `anerf up --out {out}`")
     if not as_json:
         with joined_stack(out.absolute()):
             import ray
 
-            jobs: Any = ray.get(mediator().list.remote(), timeout=_ACTOR_TIMEOUT_S)
+            jobs: Any = ray.get(mediator().list.remote(), timeout=ACTOR_TIMEOUT_S)
             counts: dict[str, int] = {}
             for job in jobs:
                 counts[job.record.state] = counts.get(job.record.state, 0) + 1
@@ -230,27 +245,30 @@ def _start_actors(stack: Stack, kafka: Mapping[str, str], limits: Limits) -> Non
 
     try:
         mediator = start_mediator(Path(stack.out), Path(stack.cwd), limits)
-        ray.get(mediator.ready.remote(), timeout=_ACTOR_TIMEOUT_S)
+        refuse_other(stack, mediator)
         ingestor = start_ingestor(kafka)
-        status: Any = ray.get(ingestor.status.remote(), timeout=_ACTOR_TIMEOUT_S)
-        deadline = time.monotonic() + _ACTOR_TIMEOUT_S
+        status: Any = ray.get(ingestor.status.remote(), timeout=ACTOR_TIMEOUT_S)
+        deadline = time.monotonic() + ACTOR_TIMEOUT_S
         # A broker lets a new reader in after some seconds; until then a job that is sent seems lost.
         while not status.assigned:
             if time.monotonic() > deadline:
                 raise StackError(
                     f"the broker at {stack.bootstrap_servers} gives the ingestor nothing to read "
-                    f"within {_ACTOR_TIMEOUT_S:g} s: see that it is up and that topic {JOB_TOPIC} is readable"
+                    f"within {ACTOR_TIMEOUT_S:g} s: see that it is up and that topic {JOB_TOPIC} is readable"
                 )
             time.sleep(0.1)
-            status = ray.get(ingestor.status.remote(), timeout=_ACTOR_TIMEOUT_S)
+            status = ray.get(ingestor.status.remote(), timeout=ACTOR_TIMEOUT_S)
     except RayError as error:
         raise StackError(
             f"the long-lived actors do not come up: {str(error).strip().splitlines()[-1]}"
         ) from error
 
 
-def _show(stack: Stack, console: Console) -> None:
-    rows = [("Jobs", stack.out, True), ("Ray", str(stack.ray_address), not stack.ray or stack.ray.is_alive())]
+def _show(stack: Stack, console: Console, alive: bool) -> None:
+    rows = [
+        ("Jobs", stack.out, alive),
+        ("Ray", str(stack.ray_address), not stack.ray or stack.ray.is_alive()),
+    ]
     if stack.dashboard_port is not None:
         token = f"  (asks for the token in {stack.token_path})"
         rows.append(_web("Ray dashboard", stack.dashboard_port, token))
@@ -259,8 +277,8 @@ def _show(stack: Stack, console: Console) -> None:
         asks = "" if stack.http_token_file is None else f"  (asks for the token in {stack.http_token_file})"
         rows.append(_web("Render endpoint", stack.http_port, f"/docs{asks}", stack.http_host))
         rows.append(_web("Jobs over HTTP", stack.http_port, "/jobs/docs", stack.http_host))
-    for name, where, is_up in rows:
-        line = Text("up    ", style="green") if is_up else Text("down  ", style="red")
+    for name, where, runs in rows:
+        line = Text("up    ", style="green") if runs else Text("down  ", style="red")
         console.print(line.append(f"{name:<17}{where}", style="default"), soft_wrap=True)
     exports = " ".join(f"{name}={value}" for name, value in stack.environment().items())
     console.print(

@@ -76,6 +76,10 @@ class Place:
 
     def experts(self) -> list[int]:
         """Processes of this cluster's experts, in the order of their start."""
+        return self.processes("ray::ExpertActor")
+
+    def processes(self, title_start: str) -> list[int]:
+        """Processes of this cluster to which Ray has given such a title."""
         found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
@@ -84,7 +88,7 @@ class Place:
                 is_ours = str(self.run_dir) in Path(f"/proc/{parent}/cmdline").read_text()
             except OSError:  # it has just ended
                 continue
-            if title.startswith("ray::ExpertActor") and is_ours:
+            if title.startswith(title_start) and is_ours:
                 found.append(int(folder.name))
         return sorted(found)
 
