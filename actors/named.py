@@ -19,6 +19,7 @@ from actors import placing
 from actors.fan_out import Group
 from actors.names import EXPERT_PREFIX, JOB_PREFIX, NAMESPACE
 from actors.scheduler import MachineFailure
+from anerf.errors import JobError
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,22 @@ def end_actor(name: str) -> None:
         if time.monotonic() > deadline:
             raise MachineFailure(
                 f"actor {name} is still there {_NAME_FREED_TIMEOUT_S:g} s after it was ended"
+            )
+        time.sleep(0.1)
+
+
+def await_free(name: str) -> None:
+    """Wait until the name is free: an actor ends with its owner, and its name some moments after it.
+
+    Raises:
+        JobError: the actor of this name stays: another process owns it and is at work.
+    """
+    deadline = time.monotonic() + _NAME_FREED_TIMEOUT_S
+    while find(name) is not None:
+        if time.monotonic() > deadline:
+            raise JobError(
+                f"{name} is at work in this Ray already, started from another folder (it did not end within "
+                f"{_NAME_FREED_TIMEOUT_S:g} s): wait for it, or give this job another `job_id`"
             )
         time.sleep(0.1)
 

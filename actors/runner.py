@@ -9,7 +9,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.autoscaling import Autoscaler
-from actors.named import end_actor, end_experts
+from actors.named import await_free, end_actor, end_experts
 from actors.names import JOB_PREFIX, NAMESPACE
 from actors.scheduler import MachineFailure, Outcome
 from anerf.errors import JobCancelled
@@ -23,14 +23,16 @@ _GIB = 2**30
 
 
 class RayRunner:
-    """A `Runner` whose jobs are named actors: a name that is taken is a job that another life left behind.
+    """A `Runner` whose jobs are named actors, owned by this process: they end with it.
 
-    The actors are owned by this process and end with it; the experts of trainings outlive it where it is the
-    Mediator's.
+    There is one Mediator at a time: where it finds a name taken, an earlier life of it left that job behind.
+    Other owners are many, and none ends the job of another. The experts of trainings outlive this process
+    where it is the Mediator's.
     """
 
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
+        self._inherits = prefix == JOB_PREFIX
         self._runs: dict[str, Future[str]] = {}
         self._actors: dict[str, Any] = {}
         self._asked_to_stop: set[str] = set()
@@ -88,12 +90,13 @@ class RayRunner:
         self._killed.discard(job_id)
 
     def clear(self, job_id: str) -> None:
-        """End what a job that does not run has left behind."""
+        """End what a job that does not run has left behind; for the Mediator alone, see above."""
+        if not self._inherits:
+            return
 
         def work() -> None:
             end_actor(self._prefix + job_id)
-            if self._prefix == JOB_PREFIX:
-                end_experts(job_id)
+            end_experts(job_id)
 
         self._clearing = {job: thread for job, thread in self._clearing.items() if thread.is_alive()}
         thread = self._clearing[job_id] = threading.Thread(target=work, daemon=True)
@@ -104,12 +107,17 @@ class RayRunner:
         name = self._prefix + job_id
         if (clearing := self._clearing.get(job_id)) is not None:
             clearing.join()
-        end_actor(name)
+        # Before the name is asked for: it may import torch, and the name be taken meanwhile.
+        actor_class = _actor_class(accepted)
+        if self._inherits:
+            end_actor(name)
+        else:
+            await_free(name)
         if job_id in self._asked_to_stop | self._killed:
             self._forget(job_id)
             raise JobCancelled("cancelled before it began")
         options = {"name": name, "namespace": NAMESPACE, "max_restarts": 0}
-        actor = _actor_class(accepted).options(**options).remote(str(accepted.folder))
+        actor = actor_class.options(**options).remote(str(accepted.folder))
         self._actors[job_id] = actor
         # What was asked meanwhile found no actor.
         if job_id in self._killed:

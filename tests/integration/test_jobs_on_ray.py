@@ -104,6 +104,32 @@ def test_a_killed_expert_costs_steps_and_not_the_job(place, content):
     assert place.experts() == []
 
 
+def test_a_killed_coordinator_is_started_again_under_its_name(place, content):
+    process = place.start(content, "headless")
+    wait_for(lambda: reached(place, "headless", SAVE_STEP + 1), process)
+    (coordinator,) = place.processes("ray::MetaCoordinator")
+    os.kill(coordinator, signal.SIGKILL)
+    ended(process)
+    assert place.states("headless") == ["QUEUED", "RUNNING", "QUEUED", "RUNNING", "SUCCEEDED"]
+    assert place.manifest("headless").step == STEPS
+
+
+def test_a_job_that_is_at_work_from_another_folder_is_left_alone(place, content, tmp_path):
+    other = Place(tmp_path, place.run_dir, place.environment, metrics_port=0)
+    process = place.start({**content, "outer_steps": 100_000}, "twice")
+    wait_for(lambda: reached(place, "twice", 1), process)
+    coordinators = place.processes("ray::MetaCoordinator")
+    refused = " ".join(other.run(content, "twice", status=1).split())
+    assert "run-twice is at work in this Ray already, started from another folder" in refused
+    assert other.states("twice") == ["QUEUED", "RUNNING", "FAILED"], "it was tried more than once"
+    assert place.processes("ray::MetaCoordinator") == coordinators
+    process.send_signal(signal.SIGINT)
+    ended(process, status=3)
+    assert place.states("twice") == ["QUEUED", "RUNNING", "CANCELLED"]
+    other.run(content, "twice")
+    assert other.states("twice")[-1] == "SUCCEEDED"
+
+
 def test_experts_learn_the_same_all_in_one_process(place, trained, content):
     process = place.start({**content, "experts_per_actor": 4}, "together")
     wait_for(lambda: reached(place, "together", 1), process)
