@@ -25,6 +25,8 @@ from serve_apps.door import guard
 POLL_S = 0.3
 HEARTBEAT_S = 15.0
 MOST_LISTED = 1000
+_PLACE_DIGITS = 12
+"""Of a place in a log or a diary: file systems refuse places behind the largest file that they can hold."""
 _EXAMPLE = {
     "op": "train", "job_id": "block-1", "scene": "scenes/block", "outer_steps": 5000, "priority": 0,
 }  # fmt: skip
@@ -157,8 +159,8 @@ def create_jobs_api(jobs: Jobs, token: str | None = None, origins: tuple[str, ..
         job = await jobs.cancel(job_id)
         return JSONResponse(_shown(job), 200 if job.record.state.is_terminal else 202)
 
-    @api.get("/{job_id}/log", response_class=PlainTextResponse, responses=_problems(404, 503))
-    async def log(job_id: str, from_byte: Annotated[int, Query(ge=0)] = 0) -> Response:
+    @api.get("/{job_id}/log", response_class=PlainTextResponse, responses=_problems(404, 422, 503))
+    async def log(job_id: str, from_byte: Annotated[int, Query(ge=0, lt=10**_PLACE_DIGITS)] = 0) -> Response:
         """A job's log from a byte on, a mebibyte at most; `X-Next-Byte` is where to go on."""
         await _known(jobs, job_id)
         text, next_byte = await jobs.log_text(job_id, from_byte)
@@ -173,7 +175,8 @@ def create_jobs_api(jobs: Jobs, token: str | None = None, origins: tuple[str, ..
         """
         await _known(jobs, job_id)
         start = request.headers.get("last-event-id", "0")
-        from_byte = int(start) if start.isascii() and start.isdigit() and len(start) <= 15 else 0
+        is_place = start.isascii() and start.isdigit() and len(start) <= _PLACE_DIGITS
+        from_byte = int(start) if is_place else 0
         if not follow:
             found, _ = await jobs.events(job_id, from_byte)
             lines = (json.dumps(finite(event)) + "\n" for event in found)

@@ -172,6 +172,23 @@ def test_events_come_to_the_end_and_a_reader_goes_on_where_it_was(client, jobs):
     assert client.get("/a/events", headers={"last-event-id": last}).text == ""
 
 
+@pytest.mark.parametrize("place", [-1, 10**12, 10**15, 2**62, 10**19])
+def test_a_place_in_a_log_that_no_file_has_is_refused(client, place):
+    send(client)
+    refused = client.get("/a/log", params={"from_byte": place})
+    assert (refused.status_code, "`from_byte`" in refused.json()["error"]) == (422, True)
+
+
+def test_events_after_a_place_that_no_diary_has_are_all_or_none(client):
+    send(client)
+    seen = [
+        len(client.get("/a/events", params={"follow": False}, headers={"last-event-id": place}).text)
+        for place in ("0", "9" * 12, "9" * 13, "9" * 15, "9" * 20)
+    ]
+    assert seen == [seen[0], 0, seen[0], seen[0], seen[0]]
+    assert seen[0] > 0
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300)
 @given(
     body=st.binary(max_size=300)
