@@ -1,6 +1,7 @@
 """The jobs API on Ray Serve: `/jobs`, in front of the cluster's Mediator."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,9 @@ class MediatorJobs:
     """`Jobs` through the Mediator's handle; a Mediator that is being started again is waited for."""
 
     async def submit(self, raw: bytes, traceparent: str | None) -> SubmitResult:
-        """Take a job on."""
-        return await self._ask("submit", raw, "kafka", None, traceparent)
+        """Take a job on. One that gives no `job_id` gets it here, since Ray and we may ask more than once."""
+        mark = secrets.token_hex(8)
+        return await self._ask("submit", raw, "kafka", mark, traceparent)
 
     async def list(self) -> Sequence[JobSummary]:
         """All jobs."""
