@@ -60,9 +60,8 @@ def scene_entry(job: JobCheckpoints) -> SceneEntry:
 
 def checkpoint_entries(job: JobCheckpoints) -> list[CheckpointEntry]:
     """A job's checkpoints, the newest first."""
-    last = job.steps[-1]
     return [
-        CheckpointEntry(checkpoint=job.job, prefix=f"step{step}", step=step, newest=step == last)
+        CheckpointEntry(checkpoint=job.job, prefix=f"step{step}", step=step, newest=step == job.steps[-1])
         for step in reversed(job.steps)
     ]
 

@@ -41,7 +41,10 @@ class RunningSource:
 
 @dataclass(frozen=True)
 class JobCheckpoints:
-    """The complete checkpoints of a job; `newest` is the last one's manifest, or what is wrong with it."""
+    """The complete checkpoints of a job; `newest` is the last one's manifest, or what is wrong with it.
+
+    Of a folder that may not be looked into there are no `steps`, and `newest` says so.
+    """
 
     job: str
     folder: str
@@ -66,26 +69,39 @@ def find_source(out_root: Path, named: str, prefix: str) -> Source:
 
 
 def all_checkpoints(out_root: Path) -> list[JobCheckpoints]:
-    """The jobs below `out_root` that have complete checkpoints, the newest first."""
+    """The jobs below `out_root` that have complete checkpoints, the newest first.
+
+    A job whose folder is closed to us is left out, and one that goes away meanwhile.
+    """
     found = []
     for folder in out_root.glob("*/checkpoints"):
-        steps = complete_steps(str(folder))
-        if not steps:
-            continue
+        steps: list[int] = []
         try:
+            modified_s = folder.stat().st_mtime
+            steps = complete_steps(str(folder))
+            if not steps:
+                continue
             newest: Manifest | str = read_manifest(resolve_checkpoint(str(folder), "last"))
         except CheckpointError as error:
             newest = str(error)
+        except FileNotFoundError:
+            continue
         job = JobCheckpoints(folder.parent.name, str(folder), tuple(steps), newest)
-        found.append((folder.stat().st_mtime, job))
+        found.append((modified_s, job))
     return [job for _, job in sorted(found, key=lambda f: (-f[0], f[1].job))]
 
 
 def or_as(kind: type[Exception], attempt: Callable[[], T]) -> T:
-    """What `attempt` returns; its own kinds of errors come as `kind`, unless storage is out."""
+    """What `attempt` returns; our own kinds of errors, and refused rights, come as `kind`.
+
+    Raises:
+        StorageUnavailable: as it is.
+    """
     try:
         return attempt()
     except StorageUnavailable:
         raise
+    except PermissionError as error:
+        raise kind(f"{error.filename} is closed to the endpoint: give it the right to read it.") from error
     except AnerfError as error:
         raise kind(str(error)) from error
