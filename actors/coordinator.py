@@ -12,6 +12,7 @@ from actors.filming import VideoRun
 from actors.interlude import Interlude
 from actors.offers import Answer, Offers
 from actors.patience import PatientDiary
+from actors.running import JobWithoutExperts
 from actors.steering import Steering, Wish
 from actors.training import TrainRun
 from anerf import logs
@@ -36,7 +37,7 @@ class MetaCoordinator:
         logs.of_job(Path(job_dir), trace=trace_of_job(Path(job_dir)))
         self._dir = job_dir
         job = read_accepted_job(Path(job_dir)).job
-        self._op = job.op
+        self._job_id, self._op = job.job_id, job.op
         self._steering = Steering(adapts=isinstance(job, EvalJob))
         self._offers = Offers()
         self._figures = FigureLog(job.job_id, job.op)
@@ -79,10 +80,27 @@ class MetaCoordinator:
 
     @ray.method(concurrency_group="control")
     def live_figures(self) -> LiveFigures:
-        """Where the job stands, with its curves."""
+        """Where the job stands, with its curves.
+
+        Raises:
+            JobWithoutExperts: it is a video; its diary says where it stands.
+        """
+        self._need_experts()
         return self._figures.figures()
 
     @ray.method(concurrency_group="live")
     def newest_offer(self, known: str | None) -> Answer:
-        """The newest weights, for somebody who knows those of this mark; see `actors.live`."""
+        """The newest weights, for somebody who knows those of this mark; see `actors.live`.
+
+        Raises:
+            JobWithoutExperts: it is a video, and will never have any.
+        """
+        self._need_experts()
         return self._offers.answer(known)
+
+    def _need_experts(self) -> None:
+        if self._op == "video":
+            raise JobWithoutExperts(
+                f"job {self._job_id} makes a video and has no experts to look at: look at the checkpoint that"
+                " it films"
+            )

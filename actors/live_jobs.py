@@ -95,7 +95,7 @@ class RayJobs:
             with self._lock:
                 self._scenes.pop(job_id, None)
             return None
-        except NoAnswer:
+        except (JobWithoutExperts, NoAnswer):
             return None
         return None if newest is None else LiveScene(newest.mark, newest.step, newest.model)
 

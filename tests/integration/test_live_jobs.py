@@ -18,8 +18,9 @@ import torch
 
 from actors.limits import Limits
 from actors.live import LiveScene
+from actors.live_jobs import RayJobs
 from actors.mediator import start_mediator
-from actors.running import JobNotRunning, NoAnswer, RunningJob
+from actors.running import JobNotRunning, JobWithoutExperts, NoAnswer, RunningJob
 from actors.starting import AdaptationRequest, MediatedJob, start_adaptation, start_job
 from actors.steering import Change, Pause, Reset, Resume, Save, Step, Stop
 from anerf.checkpoint.load import load_scene_model
@@ -373,3 +374,16 @@ def test_the_mediator_runs_an_adaptation_that_is_given_more_steps_meanwhile(
         assert "from step 1 on: of_steps 5" in place.told(job.job_id)
     finally:
         ray.kill(mediator)
+
+
+def test_a_video_has_no_experts_to_look_at_and_its_diary_tells_how_far_it_is(place, undisturbed):
+    size = {"width": 64, "height": 48, "ray_samples": 8, "fps": 60, "seconds": 600}
+    path = {"checkpoint_path": str(undisturbed), "prefix": "last", "camera_path": "turntable"}
+    job, jobs = place.start({"op": "video", **path, **size}, "film"), RayJobs(place.out)
+    wait_for(lambda: jobs.news("film").step > 0)
+    news = jobs.news("film")
+    assert (news.op, news.state, news.of_steps) == ("video", "RUNNING", 36_000)
+    with pytest.raises(JobWithoutExperts, match="job film makes a video"):
+        LiveScene("film").newest(wait_s=5)
+    job.cancel()
+    place.end(job, JobState.CANCELLED)
