@@ -1,6 +1,7 @@
 """Which weights a request shows: found once, so that all its parts show the same ones. Knows no torch."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -75,19 +76,9 @@ def all_checkpoints(out_root: Path) -> list[JobCheckpoints]:
     """
     found = []
     for folder in out_root.glob("*/checkpoints"):
-        steps: list[int] = []
-        try:
-            modified_s = folder.stat().st_mtime
-            steps = complete_steps(str(folder))
-            if not steps:
-                continue
-            newest: Manifest | str = read_manifest(resolve_checkpoint(str(folder), "last"))
-        except CheckpointError as error:
-            newest = str(error)
-        except FileNotFoundError:
-            continue
-        job = JobCheckpoints(folder.parent.name, str(folder), tuple(steps), newest)
-        found.append((modified_s, job))
+        with suppress(FileNotFoundError):
+            if (job := _checkpoints_in(folder)) is not None:
+                found.append((folder.stat().st_mtime, job))
     return [job for _, job in sorted(found, key=lambda f: (-f[0], f[1].job))]
 
 
@@ -105,3 +96,16 @@ def or_as(kind: type[Exception], attempt: Callable[[], T]) -> T:
         raise kind(f"{error.filename} is closed to the endpoint: give it the right to read it.") from error
     except AnerfError as error:
         raise kind(str(error)) from error
+
+
+def _checkpoints_in(folder: Path) -> JobCheckpoints | None:
+    """None where no checkpoint is complete."""
+    steps: list[int] = []
+    try:
+        steps = complete_steps(str(folder))
+        if not steps:
+            return None
+        newest: Manifest | str = read_manifest(resolve_checkpoint(str(folder), "last"))
+    except CheckpointError as error:
+        newest = str(error)
+    return JobCheckpoints(folder.parent.name, str(folder), tuple(steps), newest)
