@@ -32,6 +32,8 @@ ENDPOINT_CPUS = 0.05
 """It waits for renderers nearly all the time."""
 NICER_BY = 5
 """Levels of a renderer with less than a core: beside a training it gets a third of a core at most."""
+_AT_HAND = 3
+"""Pieces of work that a renderer has been given. All who are let in may wait for running jobs beside them."""
 _ATTEMPTS = 3
 _PATIENCE_S = 20.0
 _RETRY_S = 0.2
@@ -50,7 +52,6 @@ def threads_for(cpus: float) -> tuple[int, int]:
 @serve.deployment(
     name="renderer",
     ray_actor_options={"num_cpus": CPUS},
-    max_ongoing_requests=3,
     health_check_period_s=2,
     health_check_timeout_s=30,
     graceful_shutdown_timeout_s=5,
@@ -67,9 +68,9 @@ class RendererDeployment:
 
         threads, nicer_by = threads_for(ray.get_runtime_context().get_assigned_resources().get("CPU", 0.0))
         use_threads(threads)
-        self._service = RenderService(cache_bytes, LiveScenes().newest)
+        self._service = RenderService(cache_bytes)
         name = serve.get_replica_context().replica_id.unique_id
-        self._thread = RenderThread(self._service, name, nicer_by)
+        self._thread = RenderThread(self._service, name, nicer_by, LiveScenes().newest)
         _log.info("rendering with %d threads, nicer by %d", threads, nicer_by)
 
     async def do(self, work: "Work", *arguments: Any) -> "tuple[Any, RendererState]":
@@ -166,13 +167,14 @@ def application(arguments: Arguments) -> serve.Application:
     door.token()
     # A renderer that has one piece of work to do and one to do next is busy.
     renderers = RendererDeployment.options(
+        max_ongoing_requests=_AT_HAND + arguments.limit,
         autoscaling_config={
             "min_replicas": arguments.min_renderers,
             "max_replicas": max(arguments.min_renderers, arguments.max_renderers),
             "target_ongoing_requests": 2,
             "upscale_delay_s": 5,
             "downscale_delay_s": 120,
-        }
+        },
     ).bind(arguments.cache_mb << 20)
     out = str(Path(arguments.out).absolute())
     return RenderDeployment.bind(renderers, out, door, arguments.limit)

@@ -31,7 +31,7 @@ from anerf.render.view import Picture, SeenRays
 from serve_apps.cache import CacheState, LruCache
 from serve_apps.parts import Shown, Spot, TilePart
 from serve_apps.requests import MAX_DEADLINE_S, PickRequest, RaysQuery, RenderRequest, View
-from serve_apps.source import DamagedError, NotFoundError, RunningSource, Source, or_as
+from serve_apps.source import DamagedError, Source, or_as
 from serve_apps.views import camera_of, pose_of
 
 CACHE_BYTES = 2 << 30
@@ -81,20 +81,16 @@ class RenderService:
 
     Args:
         cache_bytes: Of experts' parameters that may be mapped beyond those in use.
-        newest: The newest scene of a job that runs, by its id; raises NotFoundError where it does not.
     """
 
-    def __init__(
-        self, cache_bytes: int = CACHE_BYTES, newest: Callable[[str], Running] | None = None
-    ) -> None:
-        self._newest = newest
+    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
         self._checkpoints: LruCache[Source, _Checkpoint] = LruCache(CHECKPOINTS_OPEN)
         self._experts: LruCache[Any, ExpertModel] = LruCache(cache_bytes, _bytes_of)
         self._beats: dict[object, float] = {}
 
     def tile(
         self,
-        source: Source | RunningSource,
+        source: Source | Running,
         request: RenderRequest,
         rows: tuple[int, int],
         should_stop: Callable[[], bool],
@@ -140,7 +136,7 @@ class RenderService:
 
     def rays(
         self,
-        source: Source | RunningSource,
+        source: Source | Running,
         query: RaysQuery,
         rays: Float32[np.ndarray, "n c"],
         should_stop: Callable[[], bool],
@@ -171,7 +167,7 @@ class RenderService:
         return seen, self._shown(checkpoint, query.flight)
 
     def pick(
-        self, source: Source | RunningSource, request: PickRequest, should_stop: Callable[[], bool]
+        self, source: Source | Running, request: PickRequest, should_stop: Callable[[], bool]
     ) -> tuple[list[Spot | None], Shown]:
         """Where the view's pixels lie on the surface; None where a pixel shows none.
 
@@ -249,11 +245,9 @@ class RenderService:
         finally:
             self._beats.pop(call, None)
 
-    def _open(self, source: Source | RunningSource) -> _Checkpoint | Running:
-        if isinstance(source, RunningSource):
-            if self._newest is None:
-                raise NotFoundError(f"No jobs run where this is rendered, so neither does {source.job}.")
-            return self._newest(source.job)
+    def _open(self, source: Source | Running) -> _Checkpoint | Running:
+        if not isinstance(source, Source):
+            return source
 
         def load() -> _Checkpoint:
             manifest = read_manifest(source.folder)

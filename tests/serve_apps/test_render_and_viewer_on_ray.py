@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from actors.names import JOB_PREFIX, NAMESPACE
 from anerf.errors import CheckpointError, JobCancelled
 from anerf.jobs.folder import accept_job
 from anerf.jobs.spec import parse_job
@@ -92,6 +93,7 @@ def test_render_endpoint_on_serve(ray_here: Any, out_root: Path, down: list[list
             assert _pictures_told(ray_here, enough=11) == 11, "those that were refused do not count"
             _rays_and_places(client, down)
             _stops_what_nobody_waits_for(client, body)
+            _goes_on_beside_those_who_wait_for_a_job(ray_here, client, out_root, body)
             _stands_a_crowd(client, {**body, "width": 320, "height": 240, "samples": 32})
             assert client.get("/healthz").json()["status"] == "ok"
     finally:
@@ -124,6 +126,34 @@ def _stops_what_nobody_waits_for(client: httpx.Client, body: dict[str, Any]) -> 
     assert time.monotonic() - start < 10
     queue = re.findall(r"^anerf_http_queue (.*)$", client.get("/metrics").text, re.MULTILINE)
     assert queue == ["0.0"]
+
+
+def _goes_on_beside_those_who_wait_for_a_job(
+    ray: Any, client: httpx.Client, out: Path, body: dict[str, Any]
+) -> None:
+    """Of the eight that the endpoint lets in, seven look at a job that has nothing to show yet."""
+    from actors.coordinator import MetaCoordinator
+
+    view = {name: value for name, value in body.items() if name not in ("checkpoint", "prefix")}
+    film = {"op": "video", "camera_path": "turntable", "checkpoint_path": str(out / "demo")}
+    jobs = []
+    for content in ({"op": "train", "job_id": "loads", "scene": "/s"}, {**film, "job_id": "film"}):
+        job = accept_job(parse_job(content), out, "run")
+        named = {"name": JOB_PREFIX + job.job.job_id, "namespace": NAMESPACE}
+        jobs.append(cast(Any, MetaCoordinator).options(**named).remote(str(job.folder)))
+    ray.get([job.cancel.remote() for job in jobs])  # they stand, and are not told to run
+    with ThreadPoolExecutor(7) as crowd:
+        asking = [crowd.submit(client.post, "/render", json={**view, "job": "loads"}) for _ in range(7)]
+        time.sleep(0.5)
+        assert client.post("/render", json=body).status_code == 200
+        answer = client.post("/render", json={**view, "job": "film"})
+        assert (answer.status_code, "makes a video" in answer.json()["error"]) == (422, True)
+        assert not any(one.done() for one in asking)
+        answers = [one.result() for one in asking]
+    assert {(a.status_code, a.headers["retry-after"]) for a in answers} == {(503, "2")}
+    assert "has nothing to show yet" in answers[0].json()["error"]
+    for job in jobs:
+        ray.kill(job)
 
 
 def _stands_a_crowd(client: httpx.Client, body: dict[str, Any]) -> None:
