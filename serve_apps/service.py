@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Float64
 
 from anerf.checkpoint.load import expert_box, field_setting, load_expert_model, load_shared, scene_model
 from anerf.checkpoint.location import local_path
@@ -150,20 +150,7 @@ class RenderService:
         checkpoint = self._open(source)
         origins, directions = rays[:, :3].astype(np.float64), rays[:, 3:6].astype(np.float64)
         limits = {"near_m": rays[:, 6], "far_m": rays[:, 7]} if rays.shape[1] == 8 else {}
-        with self._beating(should_stop) as must_stop:
-            chosen = meeting_rays(origins, directions, _boxes(checkpoint))
-            model = self._model(checkpoint, chosen, query.sampler, query.expert, origins[0])
-            seen = render_rays(
-                model,
-                origins,
-                directions,
-                samples=_samples(model, query),
-                flight=query.flight,
-                only_expert=_index_of(model, query.expert),
-                should_stop=must_stop,
-                **limits,
-            )
-        seen = replace(seen, expert=_named(model, seen.expert))
+        seen = self._seen(checkpoint, query, origins, directions, should_stop, **limits)
         return seen, self._shown(checkpoint, query.flight)
 
     def pick(
@@ -178,31 +165,18 @@ class RenderService:
         camera, c2w = camera_of(request), torch.from_numpy(pose_of(request, _reference(checkpoint)))
         xy = torch.tensor(request.pixels, dtype=torch.float64)
         origins, directions = (rays.numpy() for rays in rays_from_pixels(camera, c2w, xy))
-        with self._beating(should_stop) as must_stop:
-            chosen = meeting_rays(origins, directions, _boxes(checkpoint))
-            model = self._model(checkpoint, chosen, request.sampler, request.expert, origins[0])
-            n = np.ones(len(origins))
-            seen = render_rays(
-                model,
-                origins,
-                directions,
-                samples=_samples(model, request),
-                flight=request.flight,
-                only_expert=_index_of(model, request.expert),
-                near_m=request.near_m * n,
-                far_m=request.far_m * n,
-                should_stop=must_stop,
-            )
+        n = np.ones(len(origins))
+        limits = {"near_m": request.near_m * n, "far_m": request.far_m * n}
+        seen = self._seen(checkpoint, request, origins, directions, should_stop, **limits)
         enu = origins + directions * seen.depth_m[:, None]
         places = enu_to_geodetic(enu, _reference(checkpoint))
-        expert = _named(model, seen.expert)
         spots = [
             Spot(
                 *(float(v) for v in places[i]),
                 enu_m=(float(enu[i, 0]), float(enu[i, 1]), float(enu[i, 2])),
                 depth_m=float(seen.depth_m[i]),
                 opacity=float(seen.opacity[i]),
-                expert=int(expert[i]),
+                expert=int(seen.expert[i]),
             )
             if seen.opacity[i] >= SURFACE_OPACITY
             else None
@@ -224,6 +198,31 @@ class RenderService:
         oldest = min(self._beats.copy().values(), default=None)
         if oldest is not None and time.monotonic() - oldest > _STUCK_AFTER_S:
             raise RuntimeError(f"a render made no progress for {time.monotonic() - oldest:.0f} s")
+
+    def _seen(
+        self,
+        checkpoint: _Checkpoint | Running,
+        query: View | RaysQuery,
+        origins: Float64[np.ndarray, "n 3"],
+        directions: Float64[np.ndarray, "n 3"],
+        should_stop: Callable[[], bool],
+        **limits: np.ndarray,
+    ) -> SeenRays:
+        """What rays see between their limits, with the experts' numbers in the partition."""
+        with self._beating(should_stop) as must_stop:
+            chosen = meeting_rays(origins, directions, _boxes(checkpoint))
+            model = self._model(checkpoint, chosen, query.sampler, query.expert, origins[0])
+            seen = render_rays(
+                model,
+                origins,
+                directions,
+                samples=_samples(model, query),
+                flight=query.flight,
+                only_expert=_index_of(model, query.expert),
+                should_stop=must_stop,
+                **limits,
+            )
+        return replace(seen, expert=_named(model, seen.expert))
 
     @contextmanager
     def _beating(self, should_stop: Callable[[], bool]) -> Iterator[Callable[[], bool]]:
