@@ -80,9 +80,9 @@ def read_path(file: Path, reference: GeodeticReference) -> CameraPath:
     Raises:
         InputError: the file is missing, not a path, or of a place more than 20 km away.
     """
-    if file.exists() and not file.is_file():
-        raise InputError(f"camera path {file} is not a file: give the file of a saved path")
     try:
+        if file.exists() and not file.is_file():
+            raise InputError(f"camera path {file} is not a file: give the file of a saved path")
         with file.open("rb") as opened:
             content = opened.read(MAX_BYTES + 1)
     except OSError as error:

@@ -1,5 +1,6 @@
 """Checkpoints that can be looked at beside the one that is shown: those of the output folder, by name."""
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from anerf.jobs.spec import parse_job
 from anerf.render.scene_model import SceneModel
 
 _MOST_JOBS, _MOST_STEPS = 200, 12
+_log = logging.getLogger(__name__)
 
 
 class Shelf:
@@ -35,13 +37,13 @@ class Shelf:
             return self._names
 
     def names(self) -> tuple[str, ...]:
-        """What is there now, by job, the newest steps first."""
+        """What is there now and open to us, by job, the newest steps first; of very many jobs the newest."""
         found: dict[str, str] = {}
-        jobs = sorted(path.name for path in self._out.iterdir() if (path / "checkpoints").is_dir())
-        for job in jobs[:_MOST_JOBS]:
-            checkpoints = str(self._out / job / "checkpoints")
-            for step in complete_steps(checkpoints)[::-1][:_MOST_STEPS]:
-                found[f"{job}, step {step}"] = step_folder(checkpoints, step)
+        # `glob` passes over folders that are closed to us, where `is_dir` raises.
+        folders = sorted(self._out.glob("*/checkpoints"), key=_changed_at)[-_MOST_JOBS:]
+        for folder in sorted(folders):
+            for step in _steps(str(folder))[::-1][:_MOST_STEPS]:
+                found[f"{folder.parent.name}, step {step}"] = step_folder(str(folder), step)
         with self._lock:
             self._places |= found
             self._names = tuple(found)
@@ -83,6 +85,21 @@ class Shelf:
                 f" {like.scene_name}: choose one of the same scene"
             )
         return model
+
+
+def _changed_at(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:  # it has gone meanwhile
+        return 0.0
+
+
+def _steps(checkpoints: str) -> list[int]:
+    try:
+        return complete_steps(checkpoints)
+    except CheckpointError as error:
+        _log.info("checkpoints are not offered: %s", error)
+        return []
 
 
 def ancestor_of(manifest_job: Mapping[str, Any]) -> tuple[str, str] | None:

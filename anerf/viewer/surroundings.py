@@ -47,7 +47,7 @@ def surroundings_of(stamp: SceneStamp) -> Surroundings:
     try:
         scene = load_scene(stamp.root)
         xyz, rgb = scene.points()
-    except SceneError:
+    except (SceneError, OSError):
         return Surroundings.nothing(
             f"The scene's folder {_code(stamp.root)} is not on this machine or cannot be read: {_ONLY_BOXES}"
         )

@@ -73,3 +73,10 @@ def test_whatever_a_file_holds_it_is_a_path_or_refused(change):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"gone\.json cannot be read"):
         read_path(tmp_path / "gone.json", HERE)
+
+
+def test_what_may_not_be_looked_at_is_refused_like_a_missing_file(tmp_path):
+    with pytest.raises(InputError, match=r"cannot be read \(File name too long\)"):
+        read_path(tmp_path / ("x" * 300), HERE)
+    with pytest.raises(InputError, match="is not a file"):
+        read_path(tmp_path, HERE)

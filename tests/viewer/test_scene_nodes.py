@@ -120,6 +120,11 @@ def test_without_the_scene_only_boxes_can_be_shown_and_the_panel_says_so(server,
     assert nodes._made["cameras"] == []
 
 
+def test_a_scene_that_may_not_be_looked_at_is_not_here_either(tiny_scene):
+    unlikely = surroundings_of(replace(SceneStamp.of(tiny_scene), root="/" + "x" * 300))
+    assert "is not on this machine or cannot be read" in (unlikely.missing or "")
+
+
 def test_a_scene_about_another_reference_is_not_mixed_in(tiny_scene):
     stamp = SceneStamp.of(tiny_scene)
     moved = replace(stamp, reference=(stamp.reference[0] + 1e-5, *stamp.reference[1:]))

@@ -1,5 +1,9 @@
 """Checkpoints by name: those of the output folder, of the same place, and nothing else."""
 
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,6 +28,37 @@ def test_names_are_jobs_and_steps_the_newest_first(shelf: Shelf, tmp_path: Path)
     assert shelf.known == shelf.names()
     assert shelf.name_of(shelf.uri("b, step 300")) == "b, step 300"
     assert shelf.name_of(str(tmp_path)) is None
+
+
+@contextmanager
+def somebody() -> Iterator[None]:
+    """Without the administrator's rights, to whom no folder is closed."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_folders_that_are_closed_to_us_are_passed_over() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        out = Path(folder)
+        out.chmod(0o755)
+        save_tiny_checkpoint(out / "a", 100, seed=1)
+        (out / "b" / "checkpoints").mkdir(parents=True)
+        for closed in (out / "lost+found", out / "b" / "checkpoints"):
+            closed.mkdir(exist_ok=True)
+            closed.chmod(0)
+        with somebody():
+            assert Shelf(out, load_scene_model).names() == ("a, step 100",)
+
+
+def test_of_too_many_jobs_the_newest_are_offered(shelf: Shelf, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("anerf.viewer.shelf._MOST_JOBS", 1)
+    os.utime(tmp_path / "a" / "checkpoints", (1, 1))
+    assert shelf.names() == ("b, step 300",)
 
 
 @pytest.mark.parametrize("name", ["", "a", "../a, step 100", "/etc/passwd", "c, step 1"])
