@@ -66,7 +66,7 @@ class ViewerActor:
         jobs = RayJobs(self._dir.parent)
         exhibit = exhibit_of(job, self._dir.parent, self._over.set, jobs)
         try:
-            self._viewer = SceneViewer(exhibit, job.host, job.port)
+            self._viewer = SceneViewer(exhibit, job.host, job.port, job.public_url)
         except OSError as error:
             raise StackError(
                 f"The viewer cannot listen on {job.host}:{job.port} ({error}): choose another host or port."

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anerf.errors import StackError
+from anerf.loopback import is_loopback
 from cluster.processes import free_port
 from cluster.stack import Stack
-from serve_apps.door import Door, is_loopback, token_file_of
+from serve_apps.door import Door, token_file_of
 
 TOKEN_FILE = ".http-token"
 """Below the output folder: the token that `anerf up` made."""

@@ -1,13 +1,11 @@
 """Who may come in: a bearer token, or this machine alone. The same for every endpoint."""
 
 import hmac
-import ipaddress
 import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from starlette.datastructures import Headers
@@ -15,10 +13,10 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from anerf.errors import InputError
+from anerf.loopback import is_loopback, names_loopback
 from serve_apps.answers import BodyLimit, problem
 
 _SHORTEST_TOKEN = 16
-_LOCAL_NAMES = ("localhost", "localhost.")
 
 
 @dataclass(frozen=True)
@@ -114,21 +112,13 @@ class DoorKeeper:
         if not is_loopback(address):
             return "This endpoint has no token, so it answers on loopback addresses only: give it a token."
         # A web page that the user has open can reach loopback too, under a name of its own if it likes.
-        if not _is_local_name(headers.get("host", "")):
+        if not names_loopback(headers.get("host", "")):
             return "This endpoint has no token, so it answers to localhost alone: give it a token."
         origin = headers.get("origin")
         own = f"{scope.get('scheme', 'http')}://{headers.get('host', '')}"
         if origin is not None and origin != own and not {origin, "*"} & set(self._origins):
             return f"Pages of {origin[:200]} may not call this endpoint: allow their origin."
         return None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or address is this machine's loopback."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host.lower() in _LOCAL_NAMES
 
 
 def token_file_of(path: Path) -> Path:
@@ -140,10 +130,3 @@ def token_file_of(path: Path) -> Path:
     with os.fdopen(descriptor, "w") as file:
         file.write(secrets.token_hex(32))
     return path
-
-
-def _is_local_name(host_and_port: str) -> bool:
-    try:
-        return is_loopback(urlsplit(f"//{host_and_port}").hostname or "")
-    except ValueError:
-        return False

@@ -6,8 +6,8 @@ Serve loads it where `RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH` names `serve_ap
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from anerf.loopback import is_loopback
 from serve_apps.answers import problem
-from serve_apps.door import is_loopback
 
 CALLBACK = "serve_apps.front:middlewares"
 CALLBACK_VARIABLE = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"

@@ -10,19 +10,24 @@ from anerf.viewer.camera import ViewFrame
 from anerf.viewer.client import Client
 from anerf.viewer.feed import LiveFeed
 from anerf.viewer.navigation import overview
+from anerf.viewer.own_pages import OwnPages, keep_to
 from anerf.viewer.settings import FOV_Y_DEG, Exhibit
 
 
 class SceneViewer:
-    """Serves an exhibit at `host`:`port` until `stop`; a taken port gives way to the next free one."""
+    """Serves an exhibit at `host`:`port` until `stop`; a taken port gives way to the next free one.
 
-    def __init__(self, exhibit: Exhibit, host: str, port: int) -> None:
+    Pages of other origins than its own, or than `public_url` behind a proxy, may not use it.
+    """
+
+    def __init__(self, exhibit: Exhibit, host: str, port: int, public_url: str | None = None) -> None:
         model = exhibit.model
         self._exhibit = exhibit
         self._frame = ViewFrame(model.origin, model.scale)
         self._feed = None if exhibit.jobs is None else LiveFeed(exhibit.jobs)
         self._clients: dict[int, Client] = {}
         self._server = viser.ViserServer(host=host, port=port, label=exhibit.title, verbose=False)
+        keep_to(OwnPages(host, public_url), self._server)
         self._server.scene.set_up_direction("+z")
         start = overview(model.aabb, FOV_Y_DEG)
         self._server.initial_camera.fov = math.radians(FOV_Y_DEG)

@@ -1,31 +1,43 @@
 """A browser as the viewer's server knows it: viser's messages over a WebSocket, without a page."""
 
+import contextlib
 import io
+import socket
 import threading
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec.msgpack
 import numpy as np
 import viser
 import zstandard
 from PIL import Image
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from anerf.viewer.camera import ViewFrame
 
 
 class WireClient:
-    """Connects, says where its camera is, and keeps what the server sends."""
+    """Connects, says where its camera is, and keeps what the server sends.
 
-    def __init__(self, url: str, width: int = 640, height: int = 480) -> None:
+    As a page of the origin `page`, which asks for the server by `host` where its own name leads there.
+    """
+
+    def __init__(
+        self, url: str, width: int = 640, height: int = 480, page: str | None = None, host: str | None = None
+    ) -> None:
         self.size = (width, height)
         self.messages: list[tuple[float, dict[str, Any]]] = []
         self._changed = threading.Condition()
         self._n_taken = 0
+        address = urlsplit(url)
         self._socket = connect(
-            url.replace("http://", "ws://"),
+            f"ws://{host or address.netloc}",
+            sock=socket.create_connection((address.hostname, address.port)),
+            origin=page,  # pyright: ignore[reportArgumentType]
             subprotocols=[f"viser-v{viser.__version__}"],  # pyright: ignore[reportArgumentType]
             max_size=None,
             compression=None,
@@ -102,6 +114,11 @@ class WireClient:
     def send(self, kind: str, **fields: Any) -> None:
         self._socket.send(msgspec.msgpack.encode({"type": kind, **fields}))
 
+    def closing_code(self, timeout_s: float = 15.0) -> int | None:
+        """Why the server closed the connection, once it has."""
+        self._thread.join(timeout_s)
+        return self._socket.close_code
+
     def close(self) -> None:
         self._socket.close()
         self._thread.join(5)
@@ -113,13 +130,14 @@ class WireClient:
         raise AssertionError(f"no control {label!r}")
 
     def _read(self) -> None:
-        for raw in self._socket:
-            assert isinstance(raw, bytes)
-            at = time.monotonic()
-            for message in _decoded(raw):
-                with self._changed:
-                    self.messages.append((at, message))
-                    self._changed.notify_all()
+        with contextlib.suppress(ConnectionClosed):
+            for raw in self._socket:
+                assert isinstance(raw, bytes)
+                at = time.monotonic()
+                for message in _decoded(raw):
+                    with self._changed:
+                        self.messages.append((at, message))
+                        self._changed.notify_all()
 
 
 def _decoded(raw: bytes) -> list[dict[str, Any]]:
