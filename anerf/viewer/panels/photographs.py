@@ -24,10 +24,12 @@ class PhotographsPanel:
         frames = sorted(
             surroundings.frames, key=lambda frame: (surroundings.splits.index(frame.split), frame.id)
         )
-        step = max(1, -(-len(frames) // _MOST_NAMES))
-        self._frames = {f"{frame.split}: {frame.file.rpartition('/')[2]}": frame for frame in frames[::step]}
-        self._names = (_NONE, *self._frames)
-        self._name = gui.add_dropdown("Photograph", self._names, initial_value=_NONE, disabled=not frames)
+        self._all = {_name_of(frame): frame for frame in frames}
+        self._offered = list(self._all)[:: max(1, -(-len(frames) // _MOST_NAMES))]
+        self._fly: Callable[[Frame], None] = lambda _: None
+        self._name = gui.add_dropdown(
+            "Photograph", (_NONE, *self._offered), initial_value=_NONE, disabled=not frames
+        )
         self._turn = gui.add_button_group("Next", ("previous", "next", "fly there"), disabled=not frames)
         self._text = gui.add_markdown("", visible=False)
         self._photograph = gui.add_image(_BLANK, label="Photograph", format="jpeg", visible=False)
@@ -37,30 +39,36 @@ class PhotographsPanel:
         """Call `fly` with the photograph that was chosen."""
 
         def turn(event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:
-            names = self._names[1:]
+            names = self._offered
             at = names.index(self._name.value) if self._name.value in names else -1
             move = {"previous": -1, "next": 1}.get(event.target.value, 0)
             name = names[(max(at, 0) if move == 0 or at < 0 else at + move) % len(names)]
             if name != self._name.value:
                 self._name.value = name  # its own callback flies
             else:
-                fly(self._frames[name])
+                fly(self._all[name])
 
         def chosen(_: object) -> None:
-            if self._name.value in self._frames:
-                fly(self._frames[self._name.value])
+            if self._name.value in self._all:
+                fly(self._all[self._name.value])
             else:
                 self.hide()
 
+        self._fly = fly
         self._turn.on_click(turn)
         self._name.on_update(chosen)
 
     def choose(self, frame: Frame) -> None:
         """A camera was clicked."""
-        for name, known in self._frames.items():
-            if known.id == frame.id and self._name.value != name:
-                self._name.value = name
-                return
+        name = _name_of(frame)
+        if name == self._name.value:
+            self._fly(frame)
+            return
+        if name not in self._offered:  # of very many, not all are
+            offered = {name, *self._offered}
+            self._offered = [known for known in self._all if known in offered]
+            self._name.options = (_NONE, *self._offered)
+        self._name.value = name  # its own callback flies
 
     def show(
         self,
@@ -83,3 +91,8 @@ class PhotographsPanel:
         """Nothing is chosen."""
         for handle in (self._text, self._photograph, self._render):
             handle.visible = False
+
+
+def _name_of(frame: Frame) -> str:
+    """Cameras of different folders name their photographs alike."""
+    return f"{frame.split}: {frame.file.removeprefix('images/')}"
