@@ -27,7 +27,7 @@ class JobWithoutExperts(JobError):
 
 
 class NoAnswer(AnerfError):
-    """The job runs, and is too busy to answer."""
+    """Whoever was asked is there, and too busy to answer, or about to be replaced."""
 
     retryable = True
 

@@ -9,16 +9,18 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import GetTimeoutError, RayActorError, RayTaskError
 
 from actors.names import MEDIATOR, NAMESPACE, RUN_PREFIX
 from actors.runner import RayRunner
+from actors.running import NoAnswer
 from actors.scheduler import Scheduler
 from anerf.errors import AnerfError, JobError
 from anerf.jobs.folder import accept_job
 from anerf.jobs.spec import EvalJob, Job, parse_job
 from anerf.jobs.states import JobState
 from anerf.jobs.table import JobSummary, JobTable
+from anerf.outage import outage
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +117,10 @@ def start_job(job: Job, out: Path) -> StartedJob:
 
 
 class MediatedJob:
-    """A job that the Mediator runs when its turn comes."""
+    """A job that the Mediator runs when its turn comes.
+
+    Every method raises `NoAnswer` or `StorageUnavailable` where the Mediator cannot be asked or write.
+    """
 
     owned = False
 
@@ -147,7 +152,11 @@ class MediatedJob:
             return ray.get(getattr(self._mediator, method).remote(*arguments), timeout=_ANSWER_TIMEOUT_S)
         except RayTaskError as error:
             cause = error.cause
-            raise (cause if isinstance(cause, AnerfError | OSError) else error) from error
+            if isinstance(cause, OSError):
+                raise outage("the Mediator's output folder", cause) from error
+            raise (cause if isinstance(cause, AnerfError) else error) from error
+        except (RayActorError, GetTimeoutError) as error:
+            raise NoAnswer("the Mediator does not answer: try again, or see `anerf status`") from error
 
 
 class OwnedJob:

@@ -63,7 +63,7 @@ class Client:
             panel.on_change(self.refresh)
         self._parts.on_part(self._nodes.show)
         self._comparison.panel.on_checkpoint(lambda: self._attempt(self._comparison.choose))
-        self._comparison.panel.on_again(self._comparison.look_for_checkpoints)
+        self._comparison.panel.on_again(lambda: self._attempt(self._comparison.look_for_checkpoints))
         self._session.on_shot(lambda: self._attempt(self._shoot))
         self._session.on_end(exhibit.end)
         handle.camera.on_update(lambda _: self.refresh())
@@ -167,6 +167,9 @@ class Client:
             act()
         except AnerfError as error:
             self._warn(str(error))
+        except OSError as error:
+            place, why = error.filename or "A file", error.strerror or error
+            self._warn(f"{place} cannot be read or written ({why}): see to its disk and its rights.")
 
     def _shoot(self) -> None:
         """Render the view as it rests, and let the browser keep it."""

@@ -49,7 +49,9 @@ class LiveFeed:
         if see is not None and scene is not None:
             see(scene)
         if is_new:
-            threading.Thread(target=self._work, args=(job_id,), name=f"follows {job_id}", daemon=True).start()
+            threading.Thread(
+                target=self._work, args=(job_id, followed), name=f"follows {job_id}", daemon=True
+            ).start()
 
     def leave(self, who: int, job_id: str | None = None) -> None:
         """Bring `who` nothing more of a job; of no job where None."""
@@ -59,39 +61,45 @@ class LiveFeed:
                     followed.ears.pop(who, None)
                     followed.eyes.pop(who, None)
 
-    def _work(self, job_id: str) -> None:
+    def _work(self, job_id: str, followed: _Followed) -> None:
         try:
-            self._bring(job_id)
+            self._bring(job_id, followed)
         finally:
             with self._lock:
-                self._followed.pop(job_id, None)
+                self._drop(job_id, followed)
 
-    def _bring(self, job_id: str) -> None:
+    def _bring(self, job_id: str, followed: _Followed) -> None:
         told_at, trouble = -NEWS_EVERY_S, ""
-        while (followed := self._wanted(job_id)) is not None:
+        while self._is_wanted(job_id, followed):
             try:
                 if time.monotonic() - told_at >= NEWS_EVERY_S:
                     told_at = time.monotonic()
                     news = self.jobs.news(job_id)
+                    if news.is_over:
+                        with self._lock:
+                            self._drop(job_id, followed)  # who comes from here on hears it by a new thread
                     for hear in self._listeners(followed.ears):
                         hear(news)
                     if news.is_over:
                         return
                 if followed.eyes:
                     self._look(job_id, followed)
-            except AnerfError as error:
+            except (AnerfError, OSError) as error:
                 if str(error) != trouble:
                     trouble = str(error)
                     _log.info("job %s: %s", job_id, trouble)
             time.sleep(LOOK_EVERY_S)
 
-    def _wanted(self, job_id: str) -> _Followed | None:
+    def _is_wanted(self, job_id: str, followed: _Followed) -> bool:
         with self._lock:
-            followed = self._followed[job_id]
             if not followed.ears:
-                del self._followed[job_id]  # at once: who comes now needs a new thread
-                return None
-            return followed
+                self._drop(job_id, followed)  # at once: who comes now needs a new thread
+            return bool(followed.ears)
+
+    def _drop(self, job_id: str, followed: _Followed) -> None:
+        """Under the lock: nobody joins these listeners any more; those of a newer thread stay."""
+        if self._followed.get(job_id) is followed:
+            del self._followed[job_id]
 
     def _listeners(self, of: dict[int, Callable[..., None]]) -> list[Callable[..., None]]:
         with self._lock:

@@ -162,6 +162,20 @@ def test_what_cannot_be_is_told_to_who_asked_for_it(look) -> None:
     assert other.of_type("Notification") == []
 
 
+def test_what_the_disk_does_not_take_is_told(house: House, look) -> None:
+    (house.exhibit.out / "paths").touch()  # where the folder should be
+    client = look()
+    client.next_final()
+    for known in ("1 view,", "2 views,"):
+        client.press("Add this view")
+        client.wait(lambda known=known: known in str(client.of_type("GuiUpdate")))
+    client.set("Name", "round")
+    client.set("File", "save")
+    client.wait(
+        lambda: "paths cannot be read or written (File exists)" in str(client.of_type("Notification"))
+    )
+
+
 def test_a_click_tells_the_place_on_earth(house: House, look) -> None:
     client = look()
     client.next_final()
