@@ -62,7 +62,7 @@ class Client:
         for panel in (self._layers, self._experts, self._quality, self._comparison.panel):
             panel.on_change(self.refresh)
         self._parts.on_part(self._nodes.show)
-        self._comparison.panel.on_checkpoint(lambda: self._attempt(self._comparison.choose))
+        self._comparison.panel.on_checkpoint(lambda: self._attempt(self._choose))
         self._comparison.panel.on_again(lambda: self._attempt(self._comparison.look_for_checkpoints))
         self._session.on_shot(lambda: self._attempt(self._shoot))
         self._session.on_end(exhibit.end)
@@ -143,6 +143,11 @@ class Client:
         self._layers.show(drawing.legend)
         self._quality.say(f"{width_px} x {len(drawing.colors)} pixels in {1000 * seconds:.0f} ms")
         self._places.say(view)
+
+    def _choose(self) -> None:
+        if self._live is not None and self._comparison.misses_scene:
+            self._live.look_again()
+        self._comparison.choose()
 
     def _other_models(self) -> None:
         self._experts.offer(self._comparison.shown.after.flights)

@@ -33,6 +33,11 @@ class Comparison:
             name = self.panel.before or self._exhibit.name
         return self._exhibit.uri if name == self._exhibit.name else self._exhibit.shelf.uri(name)
 
+    @property
+    def misses_scene(self) -> bool:
+        """Whether a running job's scene is chosen and not held: nobody looked at it for a while."""
+        return self.panel.after.startswith(_LIVE) and self._live is None
+
     def choose(self) -> None:
         """Take what the panel says now.
 
@@ -45,6 +50,8 @@ class Comparison:
             before = None if self.panel.times.mode == "after" else self.panel.before
             self.shown = Shown(self._named(after), None if before is None else self._named(before))
             has_other = self.panel.before is not None
+            if not after.startswith(_LIVE):
+                self._live = None  # its weights stay in the object store as long as they are held
         self._changed()
         if self.panel.times.mode != "after" and not has_other:
             raise InputError("there is no checkpoint to compare with: choose one under Before")
@@ -63,9 +70,10 @@ class Comparison:
     def see(self, job_id: str, scene: LiveScene) -> None:
         """A running job has a newer scene."""
         with self._lock:
+            if self.panel.after != _LIVE + job_id:
+                return  # people have looked away meanwhile
             self._live = (_LIVE + job_id, scene.model)
-            if self.panel.after == self._live[0]:
-                self.shown = Shown(scene.model, self.shown.before)
+            self.shown = Shown(scene.model, self.shown.before)
         self._changed()
 
     def look_away(self) -> None:

@@ -19,9 +19,23 @@ See = Callable[[LiveScene], None]
 
 @dataclass(eq=False)
 class _Followed:
+    """Who follows a job; its newest scene, whose weights stay in memory, as long as somebody looks."""
+
     ears: dict[int, Hear] = field(default_factory=dict)
     eyes: dict[int, See] = field(default_factory=dict)
     scene: LiveScene | None = None
+
+    def look(self, who: int, see: See | None) -> None:
+        """Take scenes to `who` from here on, or no longer."""
+        if see is None:
+            self.eyes.pop(who, None)
+        else:
+            self.eyes[who] = see
+        self.keep(self.scene)
+
+    def keep(self, scene: LiveScene | None) -> None:
+        """For who comes later."""
+        self.scene = scene if self.eyes else None
 
 
 class LiveFeed:
@@ -41,10 +55,7 @@ class LiveFeed:
             is_new = job_id not in self._followed
             followed = self._followed.setdefault(job_id, _Followed())
             followed.ears[who] = hear
-            if see is None:
-                followed.eyes.pop(who, None)
-            else:
-                followed.eyes[who] = see
+            followed.look(who, see)
             scene = followed.scene
         if see is not None and scene is not None:
             see(scene)
@@ -59,7 +70,7 @@ class LiveFeed:
             for name, followed in self._followed.items():
                 if job_id in (None, name):
                     followed.ears.pop(who, None)
-                    followed.eyes.pop(who, None)
+                    followed.look(who, None)
 
     def _work(self, job_id: str, followed: _Followed) -> None:
         try:
@@ -110,6 +121,6 @@ class LiveFeed:
         if scene is None:
             return
         with self._lock:
-            followed.scene = scene
+            followed.keep(scene)
         for see in self._listeners(followed.eyes):
             see(scene)

@@ -40,7 +40,7 @@ class LiveView:
         self._panel = LivePanel(gui, tuple(feed.jobs.running()))
         with gui.add_folder("Adapt to a new flight"):
             self._adaptation = AdaptationPanel(gui, surroundings.batches)
-        self._panel.on_follow(self._follow)
+        self._panel.on_follow(lambda: host.attempt(self._follow))
         self._panel.on_again(lambda: host.attempt(self._look_for_jobs))
         self._panel.on_command(
             lambda command: host.attempt(lambda: self._steer(command)), lambda: host.attempt(self._cancel)
@@ -51,6 +51,12 @@ class LiveView:
     def leave(self) -> None:
         """The browser has gone."""
         self._feed.leave(self._who)
+
+    def look_again(self) -> None:
+        """The scene of the job that is followed is wanted though it is not a newer one."""
+        job_id = self._followed
+        if job_id is not None and self._panel.shows_scene:
+            self._feed.follow(job_id, self._who, self._hear, lambda scene: self._host.see(job_id, scene))
 
     def _look_for_jobs(self) -> None:
         self._panel.offer(tuple(self._feed.jobs.running()))
@@ -65,7 +71,7 @@ class LiveView:
             return
         if self._panel.shows_scene:
             self._host.look(job_id)
-            self._feed.follow(job_id, self._who, self._hear, lambda scene: self._host.see(job_id, scene))
+            self.look_again()
         else:
             self._host.look_away()
             self._feed.follow(job_id, self._who, self._hear)
