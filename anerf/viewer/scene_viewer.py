@@ -50,6 +50,8 @@ class SceneViewer:
 
     def _welcome(self, handle: viser.ClientHandle) -> None:
         self._clients[handle.client_id] = Client(handle, self._exhibit, self._frame, self._feed)
+        if handle.client_id not in self._server.get_clients():  # it has left while its panels were built
+            self._leave(handle)
 
     def _leave(self, handle: viser.ClientHandle) -> None:
         client = self._clients.pop(handle.client_id, None)

@@ -26,8 +26,8 @@ REST_S = 0.15
 class LatestWinsWorker(Generic[V, P]):
     """Calls `render(view, width_px, is_coarse, should_stop)` and `show(view, picture, width_px, seconds)`.
 
-    Both run in the worker's thread. `tell(text)` gets what `render` raised on purpose. `full_width(view)`
-    says how wide the finest picture of a view is.
+    Both run in the worker's thread, which begins with the first view. `tell(text)` gets what `render` raised
+    on purpose. `full_width(view)` says how wide the finest picture of a view is.
     """
 
     def __init__(
@@ -44,11 +44,14 @@ class LatestWinsWorker(Generic[V, P]):
         self._stopped = False
         self._coarse_width_px = float(FIRST_WIDTH_PX)
         self._thread = threading.Thread(target=self._work, name="viewer-client", daemon=True)
-        self._thread.start()
+        self._has_begun = False
 
     def want(self, view: V) -> None:
         """Show this view as soon as possible; an earlier one that was not begun is forgotten."""
         with self._changed:
+            if not (self._has_begun or self._stopped):
+                self._has_begun = True
+                self._thread.start()
             self._wanted = view
             self._is_newer_wanted = True
             self._changed.notify()
@@ -58,7 +61,7 @@ class LatestWinsWorker(Generic[V, P]):
         with self._changed:
             self._stopped = True
             self._changed.notify()
-        if threading.current_thread() is not self._thread:
+        if self._has_begun and threading.current_thread() is not self._thread:
             self._thread.join(timeout=5)
 
     def _work(self) -> None:

@@ -1,9 +1,10 @@
 """A running job's scene in a browser: shown while it is looked at, in nobody's memory afterwards."""
 
 import gc
+import threading
 import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,22 +18,34 @@ from tests.viewer.test_viewer_on_the_wire import FOV_Y_DEG, POSE, House, rendere
 from tests.viewer.wire import WireClient
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until, "it does not come about"
+        time.sleep(0.05)
+
+
 class Paused:
     """The jobs of a cluster where one stands still; it offers its scene to whoever does not know it."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self.offered: list[weakref.ref[SceneModel]] = []
+        self.asked, self.may_answer = threading.Event(), threading.Event()
+        self.may_answer.set()
 
     def wait_for(self, n_held: int) -> None:
         """Until so many scenes are in memory."""
-        until = time.monotonic() + 10
-        while sum(offered() is not None for offered in self.offered) != n_held:
-            assert time.monotonic() < until, "it does not come about"
-            time.sleep(0.05)
+
+        def is_so() -> bool:
             gc.collect()
+            return sum(offered() is not None for offered in self.offered) == n_held
+
+        wait_for(is_so)
 
     def running(self) -> tuple[str, ...]:
+        self.asked.set()
+        assert self.may_answer.wait(10)
         return ("j",)
 
     def news(self, job_id: str) -> JobNews:
@@ -101,3 +114,20 @@ def test_a_scene_is_let_go_when_nobody_looks_and_comes_back(house: LiveHouse, cl
     client.set("Show its scene as it learns", True)
     shows(client, learned)
     house.jobs.wait_for(1)
+
+
+@pytest.mark.filterwarnings("ignore:Queued a Gui")
+def test_a_browser_that_leaves_while_its_panels_are_built_leaves_nothing(house: LiveHouse) -> None:
+    house.jobs.may_answer.clear()
+    has_left = threading.Event()
+    server = house.viewer._server
+    server.on_client_disconnect(lambda _: has_left.set())  # called after the viewer's own
+    hasty = WireClient(house.viewer.url)
+    hasty.stand(house.frame, POSE, FOV_Y_DEG)
+    assert house.jobs.asked.wait(10)
+    hasty.close()
+    assert has_left.wait(10)
+    house.jobs.may_answer.set()
+    server._thread_executor.shutdown(wait=True)  # the panels are built there
+    assert house.viewer.n_clients == 0
+    assert not any(thread.name == "viewer-client" for thread in threading.enumerate())
