@@ -124,8 +124,15 @@ class RayJobs:
         else:
             self._job(job_id).cancel()
 
+    def leave(self) -> None:
+        """Cancel what was started here and has nobody else to look after it. Returns at once."""
+        for started in list(self._started.values()):
+            if started.owned:
+                started.cancel()
+
     def close(self) -> None:
-        """End what was started here and has nobody else to look after it."""
+        """As `leave`, and wait for the end of all of it: they end side by side."""
+        self.leave()
         for started in list(self._started.values()):
             started.close()
 

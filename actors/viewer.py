@@ -78,6 +78,7 @@ class ViewerActor:
         try:
             self._over.wait(None if job.viewer_timeout < 0 else job.viewer_timeout)
         finally:
+            jobs.leave()  # first: who is cancelled has little time, and farewells take some of it
             self._viewer.stop()
             jobs.close()
         if self._is_cancelled:
