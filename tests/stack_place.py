@@ -55,10 +55,17 @@ class Place:
         return living_stack(self.out)
 
     def kill_everything(self) -> None:
+        """As a power cut does; what one process starts when it sees another killed goes with the rest."""
         stack = self.stack
-        for process in processes(stack):
-            os.kill(process.pid, signal.SIGKILL)
-        wait_for(lambda: not processes(stack))
+
+        def are_gone() -> bool:
+            left = processes(stack)
+            for process in left:
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+            return not left
+
+        wait_for(are_gone)
 
 
 def wait_for(condition, timeout_s=60.0):
