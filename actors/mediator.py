@@ -194,7 +194,10 @@ class Mediator:
                     self._tell_metrics()
             if time.monotonic() >= expire_at:
                 expire_at = time.monotonic() + _RETENTION_PERIOD_S
-                self._expire()
+                try:
+                    self._expire()
+                except OSError as error:
+                    logger.error("old results cannot be looked for, trying again: %s", error)
             if self._warm is not None and time.monotonic() >= warm_at:
                 warm_at = time.monotonic() + _WARM_PERIOD_S
                 self._warm.top_up()
