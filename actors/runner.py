@@ -12,8 +12,8 @@ from actors.autoscaling import Autoscaler
 from actors.named import await_free, end_actor, end_experts
 from actors.names import JOB_PREFIX, NAMESPACE
 from actors.scheduler import MachineFailure, Outcome
-from anerf.errors import JobCancelled
-from anerf.jobs.folder import AcceptedJob
+from anerf.errors import JobCancelled, JobError
+from anerf.jobs.folder import JOB_FILE, AcceptedJob
 from anerf.jobs.spec import ViewJob
 from anerf.jobs.turns import Resources
 
@@ -127,7 +127,10 @@ class RayRunner:
         try:
             summary = cast(dict[str, Any] | None, ray.get(actor.run.remote()))
         except RayError as error:
-            raise _cause(error) from error
+            cause = _cause(error)
+            if isinstance(cause, FileNotFoundError) and not (accepted.folder / JOB_FILE).exists():
+                cause = JobError(f"{accepted.folder} was removed while the job ran")
+            raise cause from error
         finally:
             del self._actors[job_id]
             self._forget(job_id)

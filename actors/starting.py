@@ -198,8 +198,11 @@ class OwnedJob:
             with self._lock:
                 try:
                     self._scheduler.tick()
+                    if self._table.show(self.job_id).record.state.is_terminal:
+                        return
                 except OSError as error:
                     logger.error("states cannot be written, trying again: %s", error)
-                if self._table.show(self.job_id).record.state.is_terminal:
+                except JobError as error:
+                    logger.error("job %s ends, its folder was removed: %s", self.job_id, error)
                     return
             time.sleep(_TICK_S)

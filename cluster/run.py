@@ -169,6 +169,13 @@ def _drive(accepted: AcceptedJob, out: Path, console: Console) -> None:
                 display.show([event for _, event in table.take_news()], table.show(job_id).record)
                 is_out = False
                 time.sleep(_TICK_S)
+            except FileNotFoundError as error:
+                if (accepted.folder / JOB_FILE).exists():
+                    raise
+                raise JobError(
+                    f"the folder of job {job_id}, {accepted.folder}, was removed while it ran: it ends here, "
+                    "run it again to have it done"
+                ) from error
             except OSError as error:
                 if not is_outage(error):
                     raise

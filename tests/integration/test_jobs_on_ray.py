@@ -130,6 +130,15 @@ def test_a_job_that_is_at_work_from_another_folder_is_left_alone(place, content,
     assert other.states("twice")[-1] == "SUCCEEDED"
 
 
+def test_a_job_whose_folder_is_removed_ends_with_a_sentence(place, content):
+    process = place.start({**content, "outer_steps": 100 * STEPS}, "removed")
+    wait_for(lambda: reached(place, "removed", 1), process)
+    shutil.rmtree(place.out / "removed")
+    shown = ended(process, status=2)
+    assert f"{place.out / 'removed'}, was removed while it ran" in shown
+    assert "Traceback" not in shown
+
+
 def test_experts_learn_the_same_all_in_one_process(place, trained, content):
     process = place.start({**content, "experts_per_actor": 4}, "together")
     wait_for(lambda: reached(place, "together", 1), process)
