@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,6 +22,7 @@ from anerf.scene.made.survey import make_survey
 from anerf.scene.prepare import prepare_scene
 from anerf.scene.scene import Scene, load_scene
 from anerf.scene.update import update_scene
+from tests.ray_place import must_leave_at_once
 
 # Ray reads this once a process, when it is first imported: all tests in this process agree on one token.
 os.environ["RAY_AUTH_MODE"] = "token"
@@ -33,6 +35,21 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 # time, so that it judges the change; people's runs look for new ones.
 hypothesis.settings.register_profile("anerf", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("anerf")
+
+
+_SESSION = pytest.StashKey[pytest.Session]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    session.config.stash[_SESSION] = session
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if must_leave_at_once():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(config.stash[_SESSION].exitstatus)
 
 
 @pytest.fixture(scope="session")
