@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow
 
 MOST_MB, MOST_GROWTH_MB = 2000, 300
 FROM_PHOTOGRAPHS_TO_STEPS = """

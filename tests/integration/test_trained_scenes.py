@@ -36,7 +36,7 @@ from anerf.scene.scene import Scene
 from anerf.scene.truth import read_truth
 from tests.serve_apps.endpoint import Endpoint
 
-pytestmark = pytest.mark.integration
+pytestmark = pytest.mark.slow
 
 SIZE = survey.SurveySize("test", 96, 72, 48, 2, 2000, survey.SIZES["tiny"].detail)
 """Small pictures, but enough of them that held-out views go on rising for more than a thousand steps."""
