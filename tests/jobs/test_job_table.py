@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -186,21 +188,21 @@ def test_a_disk_without_hard_links_takes_jobs_too(tmp_path, monkeypatch):
     assert sorted(p.name for p in (tmp_path / "a").iterdir()) == ["events.jsonl", "job.json"]
 
 
-def test_a_closed_folder_is_left_out_and_keeps_nobody_from_the_others(tmp_path, caplog):
-    accept_job(job(), tmp_path, "kafka")
-    (tmp_path / "lost+found").mkdir(mode=0o000)
-    program = f"""if True:
-        import os
-        from pathlib import Path
-        from anerf.jobs.table import JobTable
-        os.chmod("{tmp_path}", 0o755)
-        if os.getuid() == 0:
-            os.setuid(65534)
-        print([j.job_id for j in JobTable(Path("{tmp_path}")).summaries()])"""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert done.stdout == "['a']\n", done.stderr
+def test_a_closed_folder_is_left_out_and_keeps_nobody_from_the_others():
+    with tempfile.TemporaryDirectory() as root:  # pytest's own lie in folders that are closed to others
+        out = Path(root)
+        accept_job(job(), out, "kafka")
+        (out / "lost+found").mkdir(mode=0o000)
+        program = f"""if True:
+            import os
+            from pathlib import Path
+            from anerf.jobs.table import JobTable
+            if os.getuid() == 0:
+                os.setuid(65534)
+            print([j.job_id for j in JobTable(Path("{out}")).summaries()])"""
+        out.chmod(0o755)
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert done.stdout == "['a']\n", done.stderr
 
 
 def test_removed_jobs_are_let_go_unless_all_are_away(tmp_path):
