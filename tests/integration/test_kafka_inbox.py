@@ -300,14 +300,16 @@ def test_a_broker_killed_again_and_again_loses_nothing_and_nothing_is_done_twice
     assert members(tmp_path, [process]) == []
 
 
-def test_the_lag_is_what_has_not_been_dealt_with(mock_cluster, tmp_path):
-    # All in one partition: of one that was never fetched from before the pause, nobody knows how far it goes.
-    put(mock_cluster, [(b"k", job(f"j{i}"), None) for i in range(30)])
+# While reading is paused all lie in one partition: how far one goes that was never fetched from is not known.
+@pytest.mark.parametrize(("n_keys", "max_waiting"), [(30, 100), (1, 10)], ids=["all read", "paused"])
+def test_the_lag_is_what_has_not_been_dealt_with(mock_cluster, tmp_path, n_keys, max_waiting):
+    put(mock_cluster, [(f"k{i % n_keys}".encode(), job(f"j{i}"), None) for i in range(30)])
     desk = TableDesk(tmp_path / "out")
     desk.is_open = False
     often = {**mock_cluster, "statistics.interval.ms": 100}
-    inbox = Inbox(often, desk, lambda: None, max_waiting=10)
+    inbox = Inbox(often, desk, lambda: None, max_waiting=max_waiting)
     step_until(inbox, lambda: inbox.status().lag == 30)
+    assert inbox.status().paused == (max_waiting < 30)
     desk.is_open = True
     step_until(inbox, lambda: inbox.status().lag == 0)
     assert inbox.status().accepted == 30

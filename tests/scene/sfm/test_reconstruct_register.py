@@ -9,6 +9,7 @@ import pytest
 
 from anerf.errors import InputError
 from anerf.scene.colmap import read_colmap, stored_poses, write_colmap
+from anerf.scene.gps import read_gps_table
 from anerf.scene.prepare import prepare_scene
 from anerf.scene.sfm.reconstruct import ReconstructOptions, reconstruct
 from anerf.scene.sfm.register import register
@@ -98,6 +99,30 @@ def test_photographs_of_another_place_are_refused(demo_survey, tmp_path, shared_
     with pytest.raises(InputError, match=r"none of the 2 photographs of .* has enough in common"):
         register(survey, other, "other", _silent, OPTIONS)
     assert len(stored_poses(survey / "model")) == len(few)
+
+
+def test_caliterra_from_pictures(shared_data, tmp_path):
+    root = shared_data / "data/caliterra"
+    out = tmp_path / "survey"
+    with pytest.raises(InputError, match="--height-prior median"):
+        reconstruct(root / "images", out, _silent, OPTIONS, gps=root / "gps.csv")
+    assert not (out / "model").exists()
+    seen: list[str] = []
+
+    def listen(stage: str, done: int, total: int) -> None:
+        if done < total:
+            seen.append(stage)
+
+    made = reconstruct(root / "images", out, listen, OPTIONS, gps=root / "gps.csv", height_prior="median")
+    assert not seen  # all was there from the first try
+    assert len(made.registered) >= 70
+    assert made.georeference is not None
+    assert made.georeference.horizontal_rms_m is not None
+    assert made.georeference.horizontal_rms_m < 20
+    assert len(read_gps_table(out / "gps.csv")) == 75
+    scene = prepare_scene(out, tmp_path / "scene")
+    assert scene.reprojection is not None
+    assert scene.reprojection.scene_px < 1
 
 
 def test_what_was_begun_otherwise_is_not_mixed(reconstructed, demo_survey):
