@@ -38,6 +38,8 @@ _BUSY_POLL_S = 0.02
 _FULL_RETRY_S = 0.5
 _REVOKE_GRACE_S = 3.0
 _MEND_EVERY_S = 5.0
+_ASK_EVERY_S = 5.0
+_ASK_TIMEOUT_S = 0.5
 
 FIXED = {
     "auto.offset.reset": "earliest",
@@ -136,7 +138,8 @@ class Inbox:
         self._at_desk: list[_Item] = []
         self._counts = _Counts()
         self._paused = self._stored = False
-        self._not_before = self._mended_at = 0.0
+        self._not_before = self._mended_at = self._asked_at = 0.0
+        self._ends: dict[int, int] = {}
         settings = {**_DEFAULTS, **quiet_settings(kafka), **FIXED, "stats_cb": self._on_statistics}
         self._consumer = Consumer(settings)
         self._consumer.subscribe(
@@ -170,6 +173,8 @@ class Inbox:
         self._letters.poll()
         self._store()
         self._pause_or_resume()
+        if self._paused and time.monotonic() - self._asked_at > _ASK_EVERY_S:
+            self._ask_for_ends()
 
     def close(self) -> None:
         """Leave the group; what has been dealt with is not read again."""
@@ -240,19 +245,31 @@ class Inbox:
             logger.info("paused: %d messages of %d bytes wait to be taken on", n, n_bytes)
         elif self._paused and n <= self._max_waiting // 2 and n_bytes <= MAX_WAITING_BYTES // 2:
             self._paused = False
+            self._ends.clear()
             self._consumer.resume(self._consumer.assignment())
             logger.info("reading on: %d messages wait", n)
+
+    def _ask_for_ends(self) -> None:
+        """What fetches tell otherwise: a full queue is when people want to know how much more there is."""
+        try:
+            for partition in self._consumer.assignment():
+                _, end = self._consumer.get_watermark_offsets(partition, timeout=_ASK_TIMEOUT_S)
+                self._ends[partition.partition] = end
+        except KafkaException as error:
+            logger.warning("how far behind this reader is, is not known: %s", error)
+        self._asked_at = time.monotonic()
 
     def _on_statistics(self, statistics: str) -> None:
         """Called while polling; what it reads is here already, so polling does not wait."""
         read_here = {number for _, number in self._counts.assigned if number is not None}
-        self._counts.lag = lag_of(statistics, JOB_TOPIC, read_here)
+        self._counts.lag = lag_of(statistics, JOB_TOPIC, read_here, self._ends)
         if self._counts.lag is not None or not read_here:
             metrics.tell(metrics.CONSUMER_LAG, self._counts.lag or 0)
 
     def _on_assign(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self._counts.assigned = {(p.topic, p.partition) for p in partitions}
         self._paused = False  # a new assignment begins unpaused
+        self._ends.clear()
         logger.info("reading %s", ", ".join(f"{p.topic}/{p.partition}" for p in partitions) or "nothing")
 
     def _on_revoke(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:

@@ -45,6 +45,13 @@ def test_partitions_that_are_read_here_count_and_no_others():
     assert lag_of("{}", "jobs", {0}) is None
 
 
+def test_the_broker_is_believed_where_nothing_is_fetched():
+    told = statistics((0, 10, 7, 7), (0, UNKNOWN, UNKNOWN, 4), (0, 30, 30, 30))
+    assert lag_of(told, "jobs", {0, 1, 2}) == 3
+    assert lag_of(told, "jobs", {0, 1, 2}, {0: 12, 1: 9}) == 5 + 5
+    assert lag_of(told, "jobs", {2}, {2: 29}) == 0  # it has been fetched further since
+
+
 @given(st.lists(st.tuples(offsets, offsets, offsets, offsets), max_size=5))
 def test_it_is_never_negative_nor_more_than_there_is(partitions):
     lag = lag_of(statistics(*partitions), "jobs", range(len(partitions)))
