@@ -1,5 +1,6 @@
 """Fixtures shared by all rooms."""
 
+import atexit
 import os
 import shutil
 import sys
@@ -24,9 +25,12 @@ from anerf.scene.scene import Scene, load_scene
 from anerf.scene.update import update_scene
 from tests.ray_place import must_leave_at_once
 
-# Ray reads this once a process, when it is first imported: all tests in this process agree on one token.
+# Ray reads these once a process, when it is first imported: all tests in this process agree on one token, and
+# what their Rays write goes with the process. Sockets lie below the folder, so its path is short.
+_PLACE = tempfile.TemporaryDirectory(prefix="anerf-test-", ignore_cleanup_errors=True)
+os.environ["RAY_TMPDIR"] = _PLACE.name
 os.environ["RAY_AUTH_MODE"] = "token"
-os.environ["RAY_AUTH_TOKEN_PATH"] = str(Path(tempfile.mkdtemp(prefix="anerf-token-")) / "token")
+os.environ["RAY_AUTH_TOKEN_PATH"] = str(Path(_PLACE.name) / "token")
 Path(os.environ["RAY_AUTH_TOKEN_PATH"]).write_text("a" * 64, encoding="utf-8")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -47,6 +51,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
     if must_leave_at_once():
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(config.stash[_SESSION].exitstatus)

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -32,18 +31,15 @@ cluster.shutdown()
 
 @pytest.fixture(scope="module")
 def environment() -> Iterator[dict[str, str]]:
-    token = Path(tempfile.mkdtemp(prefix="anerf-test-")) / "token"
-    token.write_text("a" * 64)
-    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     cluster = subprocess.Popen(
-        [sys.executable, "-c", CLUSTER], env=environment, text=True, stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", CLUSTER], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
     )  # fmt: skip
     assert cluster.stdin is not None
     assert cluster.stdout is not None
     lines = iter(cluster.stdout.readline, "")
     address = next(line.strip() for line in lines if line.startswith("127.0.0.1:"))
-    yield environment | {"RAY_ADDRESS": address}
+    yield os.environ | {"RAY_ADDRESS": address}
     cluster.stdin.close()
     cluster.wait(timeout=30)
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -52,11 +51,8 @@ class Machines:
     """A Ray cluster of three machines: the head, where `anerf run` is, and two others."""
 
     def __init__(self) -> None:
-        token = Path(tempfile.mkdtemp(prefix="anerf-test-")) / "token"
-        token.write_text("a" * 64)
-        self.environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
         # As many refusals as ever say that a machine is lost, but they come sooner one after the other.
-        self.environment["RAY_health_check_period_ms"] = "500"
+        self.environment = os.environ | {"RAY_health_check_period_ms": "500"}
         self._cluster = subprocess.Popen(
             [sys.executable, "-c", CLUSTER], env=self.environment, text=True, stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,

@@ -5,7 +5,6 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,8 +20,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_here() -> Iterator[Any]:
-    folder = str(Path(os.environ["RAY_AUTH_TOKEN_PATH"]).parent / "ray")
-    with ray_of_our_own(logging_level=logging.ERROR, _temp_dir=folder) as ray:
+    with ray_of_our_own(logging_level=logging.ERROR) as ray:
         yield ray
 
 
