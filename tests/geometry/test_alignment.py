@@ -15,7 +15,9 @@ cases = st.tuples(st.integers(0, 10_000), st.floats(0.001, 1000), st.integers(3,
 def _case(seed: int, scale: float, n: int) -> tuple[Similarity, np.ndarray]:
     rng = np.random.default_rng(seed)
     rotation = Rotation.random(random_state=seed).as_matrix()
-    return Similarity(scale, rotation, rng.normal(0, 100, 3)), rng.normal(0, 10, (n, 3))
+    translation, source = rng.normal(0, 100, 3), rng.uniform(-10, 10, (n, 3))
+    source[:3] += 30 * np.eye(3)[:n]  # never near a line, about which nothing can be found
+    return Similarity(scale, rotation, translation), source
 
 
 def test_by_hand():
