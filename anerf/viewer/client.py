@@ -9,6 +9,7 @@ import numpy as np
 import viser
 from PIL import Image
 
+from anerf.checkpoint.manifest import read_manifest
 from anerf.errors import AnerfError
 from anerf.geometry.boxes import Aabb
 from anerf.viewer.camera import ViewFrame
@@ -105,7 +106,7 @@ class Client:
                 self._say,
                 lambda: self._comparison.checkpoint_uri,
                 lambda: self._quality.quality.samples,
-                lambda: self._experts.flight if self._experts.flight in model.flights else None,
+                self._flight_of,
             )
             self._path = PathEditor(
                 gui, handle.scene, self._frame, self._camera, exhibit, feed, handle.client_id, host
@@ -149,8 +150,16 @@ class Client:
             self._live.look_again()
         self._comparison.choose()
 
+    def _flight_of(self, checkpoint_uri: str) -> str | None:
+        """The look that is shown, if this checkpoint knows it: it need be neither ours nor the shown one."""
+        flight = self._experts.flight
+        return flight if flight in read_manifest(checkpoint_uri).flights else None
+
     def _other_models(self) -> None:
-        self._experts.offer(self._comparison.shown.after.flights)
+        after, before = self._comparison.shown.after, self._comparison.shown.before
+        # An expert that one of them lacks cannot be compared.
+        experts = min((model.experts for model in (after, before) if model is not None), key=len)
+        self._experts.offer(experts, after.flights)
         self.refresh()
 
     def _over(self, news: JobNews) -> None:

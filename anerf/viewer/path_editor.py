@@ -1,20 +1,24 @@
 """Makes camera paths in the browser: key frames that can be dragged, played, saved and filmed."""
 
+import secrets
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import viser
 
+from anerf.errors import InputError
 from anerf.products.path_file import read_path, save_path
 from anerf.viewer.camera import ViewFrame
 from anerf.viewer.camera_man import CameraMan
 from anerf.viewer.feed import LiveFeed
 from anerf.viewer.live import Film, JobNews
 from anerf.viewer.panels.path import FileAction, KeyAction, PathAction, PathPanel
-from anerf.viewer.path_draft import Draft, path_file, saved_names
+from anerf.viewer.path_draft import FOLDER, Draft, path_file, saved_names
 from anerf.viewer.settings import Exhibit
 
 _LINE_RGB, _KEY_RGB = (255, 214, 10), (255, 255, 255)
@@ -22,17 +26,24 @@ _STEPS_A_LEG = 16
 _PLAY_EVERY_S = 0.08
 _GIZMO = 0.12
 _KEY_SIZE = 0.03
+_OF_VIDEOS = "videos"
+"""The folder of videos' own paths, among the saved ones: no name leads there."""
+_saving = threading.Lock()
+"""Of all browsers, so that none saves between another's look and its writing."""
 
 
 @dataclass(frozen=True)
 class PathHost:
-    """What the editor needs of its browser: see `LiveHost`; `film` gives samples and flight of a video."""
+    """What the editor needs of its browser: see `LiveHost`; `samples` and `flight` are a video's.
+
+    `flight` is whose look a video of the checkpoint in a folder has.
+    """
 
     attempt: Callable[[Callable[[], None]], None]
     say: Callable[[str, str], None]
     checkpoint_uri: Callable[[], str]
     samples: Callable[[], int]
-    flight: Callable[[], str | None]
+    flight: Callable[[str], str | None]
 
 
 class PathEditor:
@@ -55,6 +66,7 @@ class PathEditor:
         self._nodes: list[viser.SceneNodeHandle] = []
         self._gizmo: viser.TransformControlsHandle | None = None
         self._playing = threading.Event()
+        self._known: dict[Path, tuple[int, int]] = {}
         self._panel = panel = PathPanel(gui, saved_names(exhibit.out), feed is not None)
         panel.on_add(self._add)
         panel.on_choose(self._choose)
@@ -93,18 +105,35 @@ class PathEditor:
             case "save":
                 self._save()
             case "open":
-                file = path_file(self._exhibit.out, self._panel.name.value)
-                self._set(Draft.of(read_path(file, self._exhibit.model.reference)), None)
+                self._open()
 
-    def _save(self) -> str:
-        exhibit = self._exhibit
-        file = path_file(exhibit.out, self._panel.name.value)
-        path = self._draft.path()
-        file.parent.mkdir(exist_ok=True)
-        save_path(file, path, exhibit.model.reference, exhibit.model.scene_name)
-        self._panel.tell_saved(saved_names(exhibit.out))
+    def _open(self) -> None:
+        file = path_file(self._exhibit.out, self._panel.name.value)
+        # Looked at first: what somebody saves while it is read was not opened here.
+        mark = _mark(file)
+        self._set(Draft.of(read_path(file, self._exhibit.model.reference)), None)
+        if mark is not None:
+            self._known[file] = mark
+
+    def _save(self) -> None:
+        out = self._exhibit.out
+        file = path_file(out, self._panel.name.value)
+        with _saving:
+            if _mark(file) not in (None, self._known.get(file)):
+                raise InputError(
+                    f"path {file.stem!r} is there already, and not as it was opened or saved here:"
+                    " choose another name, or open it first"
+                )
+            self._write(file)
+            if (mark := _mark(file)) is not None:
+                self._known[file] = mark
+        self._panel.tell_saved(saved_names(out))
         self._host.say("Path saved", f"It is {file.parent.name}/{file.name} in the output folder.")
-        return str(file)
+
+    def _write(self, file: Path) -> None:
+        model, path = self._exhibit.model, self._draft.path()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_path(file, path, model.reference, model.scene_name)
 
     def _play(self) -> None:
         path = self._draft.path()
@@ -118,13 +147,19 @@ class PathEditor:
 
     def _film(self) -> None:
         assert self._feed is not None
+        checkpoint_uri = self._host.checkpoint_uri()
+        flight = self._host.flight(checkpoint_uri)
+        # The job reads its path when its turn comes: by then a saved one may be another.
+        name = f"{datetime.now():%Y%m%d-%H%M%S}-{secrets.token_hex(4)}.json"
+        file = self._exhibit.out / FOLDER / _OF_VIDEOS / name
+        self._write(file)
         wish = Film(
-            self._host.checkpoint_uri(),
-            self._save(),
+            checkpoint_uri,
+            str(file),
             self._panel.fps,
             self._panel.film_size_px,
             self._host.samples(),
-            self._host.flight(),
+            flight,
         )
         job_id = self._feed.jobs.film(wish)
         self._panel.tell_film(f"Video {job_id} waits for its turn.", 0.0)
@@ -208,3 +243,12 @@ class PathEditor:
             pose = self._frame.to_enu(gizmo.wxyz, gizmo.position)
             self._draft = self._draft.moved(chosen, pose)
             self._redraw()
+
+
+def _mark(file: Path) -> tuple[int, int] | None:
+    """Changes whenever the file is saved; None where there is none."""
+    try:
+        found = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_ino, found.st_mtime_ns

@@ -27,7 +27,8 @@ class LatestWinsWorker(Generic[V, P]):
     """Calls `render(view, width_px, is_coarse, should_stop)` and `show(view, picture, width_px, seconds)`.
 
     Both run in the worker's thread, which begins with the first view. `tell(text)` gets what `render` raised
-    on purpose. `full_width(view)` says how wide the finest picture of a view is.
+    on purpose, and the same again only after a picture came about: a moving camera asks many times a second.
+    `full_width(view)` says how wide the finest picture of a view is.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class LatestWinsWorker(Generic[V, P]):
         self._wanted: V | None = None
         self._is_newer_wanted = False
         self._stopped = False
+        self._told = ""
         self._coarse_width_px = float(FIRST_WIDTH_PX)
         self._thread = threading.Thread(target=self._work, name="viewer-client", daemon=True)
         self._has_begun = False
@@ -72,12 +74,18 @@ class LatestWinsWorker(Generic[V, P]):
                 except JobCancelled:
                     continue
                 except AnerfError as error:
-                    self._tell(str(error))
+                    self._tell_once(str(error))
         finally:
             if not self._stopped:
                 self._tell(
                     "Rendering ended unexpectedly, the log says why: reload the page to start it again."
                 )
+
+    def _tell_once(self, trouble: str) -> None:
+        # What was wrong with a view that nobody wants any more may be right already.
+        if trouble != self._told and not self._is_outdated():
+            self._told = trouble
+            self._tell(trouble)
 
     def _next_view(self) -> V | None:
         with self._changed:
@@ -101,6 +109,7 @@ class LatestWinsWorker(Generic[V, P]):
     def _make(self, view: V, width_px: int, is_coarse: bool, should_stop: Callable[[], bool]) -> float:
         start = time.monotonic()
         picture = self._render(view, width_px, is_coarse, should_stop)
+        self._told = ""
         seconds = time.monotonic() - start
         if not self._stopped:
             self._show(view, picture, width_px, seconds)

@@ -26,6 +26,8 @@ class _Studio:
         self.begun.append((view, width_px, is_coarse))
         if view == "broken":
             raise InputError("flight 'x' is unknown")
+        if view == "broken otherwise":
+            raise InputError(view)
         if view == "bug":
             raise ZeroDivisionError
         end = time.monotonic() + self._seconds_a_picture(width_px)
@@ -111,6 +113,49 @@ def test_errors_are_told_and_the_next_view_is_rendered() -> None:
     assert studio.finished.wait(5)
     worker.stop()
     assert studio.told == ["flight 'x' is unknown"]
+
+
+def test_what_stays_wrong_is_told_once_until_a_picture_comes_about() -> None:
+    studio = _Studio(lambda width: 0.0)
+    worker = studio.worker()
+
+    def ask(view: str) -> None:
+        n_begun = len(studio.begun)
+        worker.want(view)
+        while len(studio.begun) == n_begun:
+            time.sleep(0.005)
+        time.sleep(0.02)  # it goes on to tell
+
+    for _ in range(5):
+        ask("broken")
+    ask("broken otherwise")
+    ask("broken")
+    assert studio.told == ["flight 'x' is unknown", "broken otherwise", "flight 'x' is unknown"]
+    ask("fine")
+    ask("broken")
+    worker.stop()
+    assert studio.told[3:] == ["flight 'x' is unknown"]
+
+
+def test_what_is_wrong_with_a_view_that_is_no_longer_wanted_is_not_told() -> None:
+    studio = _Studio(lambda width: 0.0)
+    is_wanted, may_fail = threading.Event(), threading.Event()
+
+    def render(view: str, width_px: int, is_coarse: bool, should_stop: Callable[[], bool]) -> str:
+        if view == "old":
+            is_wanted.set()
+            assert may_fail.wait(5)
+            raise InputError("too late")
+        return studio.render(view, width_px, is_coarse, should_stop)
+
+    worker = LatestWinsWorker(render, studio.show, studio.told.append, lambda view: FULL_PX)
+    worker.want("old")
+    assert is_wanted.wait(5)
+    worker.want("new")
+    may_fail.set()
+    assert studio.finished.wait(5)
+    worker.stop()
+    assert studio.told == []
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
