@@ -33,6 +33,7 @@ from anerf.products.colormap import Range
 from anerf.products.film import FilmLook, film_depth_range_m, film_frame
 from anerf.products.path_file import read_path, save_path
 from anerf.products.video import VideoWriter, remove_unfinished
+from anerf.render.scene_model import SceneModel
 
 VIDEO_FILE, PATH_FILE = "video.mp4", "path.json"
 AHEAD = 4  # frames of a process that may wait for their turn
@@ -58,18 +59,25 @@ class FrameRenderer:
     def __init__(self, footage: _Footage) -> None:
         use_threads(1)
         self._footage = footage
-        self._model = self._load(footage.uri)
-        self._before = None if footage.before_uri is None else self._load(footage.before_uri)
+        self._loaded: tuple[SceneModel, SceneModel | None] | None = None
 
     def depth_range_m(self, frames: Sequence[KeyFrame]) -> Range:
         """See `film_depth_range_m`."""
-        return film_depth_range_m(self._model, self._footage.look, frames)
+        model, _ = self._models()
+        return film_depth_range_m(model, self._footage.look, frames)
 
     def frame(self, key: KeyFrame, range_m: Range | None) -> UInt8[np.ndarray, "h w 3"]:
         """See `film_frame`."""
-        return film_frame(self._model, self._before, self._footage.look, key, range_m)
+        return film_frame(*self._models(), self._footage.look, key, range_m)
 
-    def _load(self, uri: str) -> Any:
+    def _models(self) -> tuple[SceneModel, SceneModel | None]:
+        # Not by __init__: what goes wrong there reaches nobody in words, the actor is only said to have died.
+        if self._loaded is None:
+            before = self._footage.before_uri
+            self._loaded = self._load(self._footage.uri), None if before is None else self._load(before)
+        return self._loaded
+
+    def _load(self, uri: str) -> SceneModel:
         model = load_scene_model(uri, device=str(learning_device()))
         return model.sampled(self._footage.sampler, self._footage.march_step_m)
 

@@ -6,6 +6,7 @@ The stack listens on all addresses, so everybody shows its token.
 import json
 import os
 import random
+import shutil
 import signal
 import time
 from datetime import UTC, datetime
@@ -331,6 +332,17 @@ def video(place, job_id, **fields):
         "op": "video", "job_id": job_id, "checkpoint_path": str(place.out / "short"), "prefix": "last",
         "camera_path": "turntable", "width": 64, "height": 48, "ray_samples": 8, "fps": 6, **fields,
     }  # fmt: skip
+
+
+def test_a_video_of_a_damaged_checkpoint_fails_at_once_and_says_why(place, http):
+    damaged = place.out / "damaged"
+    shutil.copytree(place.out / "short" / "checkpoints", damaged / "checkpoints")
+    os.truncate(max(damaged.glob("checkpoints/step*/experts/1.safetensors")), 100)
+    http.post("/jobs", json=video(place, "unfilmed", checkpoint_path=str(damaged)))
+    wait_for(lambda: state(http, "unfilmed") == "FAILED", 60)
+    told = [event for event in place.events("unfilmed") if event["kind"] == "state"]
+    assert [event["state"] for event in told] == ["QUEUED", "RUNNING", "FAILED"]
+    assert "has 100 bytes where its manifest says" in told[-1]["message"]
 
 
 def test_a_video_shows_the_frames_of_its_path_in_their_colours(place, http):
