@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anerf.checkpoint import storage
-from anerf.checkpoint.resolve import complete_steps, step_folder
+from anerf.checkpoint.resolve import MANIFEST_FILE, complete_steps, step_folder
 from anerf.errors import CheckpointError, InputError
 from anerf.jobs.spec import parse_job
 from anerf.render.scene_model import SceneModel
@@ -27,7 +27,7 @@ class Shelf:
         self._out, self._load, self._most = out, load, most
         self._places: dict[str, str] = {}
         self._names: tuple[str, ...] = ()
-        self._models: OrderedDict[str, SceneModel] = OrderedDict()
+        self._models: OrderedDict[tuple[str, int | None], SceneModel] = OrderedDict()
         self._lock = threading.Lock()
 
     @property
@@ -72,13 +72,15 @@ class Shelf:
             InputError: the name is unknown, or it is another place. CheckpointError: it cannot be read.
         """
         uri = self.uri(name)
+        # An adaptation that began anew may save a step again.
+        key = uri, storage.modified_ns(storage.join(uri, MANIFEST_FILE))
         with self._lock:
-            if name not in self._models:
-                self._models[name] = self._load(uri)
-            self._models.move_to_end(name)
+            if key not in self._models:
+                self._models[key] = self._load(uri)
+            self._models.move_to_end(key)
             while len(self._models) > self._most:
                 self._models.popitem(last=False)
-            model = self._models[name]
+            model = self._models[key]
         if model.reference != like.reference:
             raise InputError(
                 f"checkpoint {name} is of scene {model.scene_name}, about another reference than"

@@ -81,3 +81,13 @@ def test_what_was_measured_is_not_written_again_without_its_measure(root):
     _keep(checkpoints, no_experts, replace(STAMP, step=1))
     saved(reopened(root), 2, 10.0)
     assert best(root) == "0000001"
+
+
+def test_what_is_written_again_does_not_exist_meanwhile(root):
+    checkpoints = reopened(root)
+    saved(checkpoints, 1, None)
+    checkpoints.withdraw(1)
+    assert not checkpoints.has(1)
+    checkpoints.withdraw(2)  # there is none
+    saved(checkpoints, 1, None)
+    assert checkpoints.has(1)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 
 from anerf.checkpoint.load import load_scene_model
 from anerf.errors import InputError
@@ -76,6 +77,16 @@ def test_the_last_few_models_are_kept(shelf: Shelf) -> None:
     for name in names[1:]:
         shelf.get(name, like)
     assert shelf.get(names[0], like) is not first
+
+
+def test_a_step_that_was_saved_again_is_shown_as_it_is_now(shelf: Shelf, tmp_path: Path) -> None:
+    name = shelf.names()[0]
+    like = load_scene_model(shelf.uri(name))
+    first = shelf.get(name, like)
+    save_tiny_checkpoint(tmp_path / "a", 200, seed=7)
+    again = shelf.get(name, like)
+    assert not torch.equal(again.models[0].params.grid, first.models[0].params.grid)
+    assert shelf.get(name, like) is again
 
 
 def test_what_an_adaptation_began_with() -> None:
