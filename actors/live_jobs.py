@@ -19,6 +19,7 @@ from anerf.jobs.events import JobLog, fold
 from anerf.jobs.folder import read_accepted_job
 from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
+from anerf.jobs.values import NAME
 from anerf.viewer.live import Adaptation, Command, Film, JobNews, LiveScene, Rates
 
 _LEARN = ("train", "eval")
@@ -154,6 +155,8 @@ class RayJobs:
 
     def _told(self, job_id: str) -> JobNews:
         """What the job's diary says, of one that waits, has ended, or does not learn."""
+        if not NAME.fullmatch(job_id):  # a browser may send what was never offered, such as a path
+            raise JobError(f"{job_id[:100]!r} is no job's id: choose a job of the list")
         accepted = read_accepted_job(self._out / job_id)
         record = fold(JobLog(accepted.folder).read()[0])
         message = record.message

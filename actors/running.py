@@ -1,6 +1,5 @@
 """A running job as others reach it, from any process of the cluster."""
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -10,12 +9,12 @@ from actors.figures import LiveFigures
 from actors.names import JOB_PREFIX, NAMESPACE, RUN_PREFIX
 from actors.steering import Wish
 from anerf.errors import AnerfError, JobError
+from anerf.jobs.values import NAME
 
 if TYPE_CHECKING:  # it brings torch, and those who only steer need none
     from actors.offers import Answer
 
 ANSWER_TIMEOUT_S = 10.0
-_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 class JobNotRunning(JobError):
@@ -84,7 +83,7 @@ class RunningJob:
     def _find(self) -> Any:
         if self._actor is not None:
             return self._actor
-        if not _JOB_ID.fullmatch(self.job_id):
+        if not NAME.fullmatch(self.job_id):
             raise self._not_running()
         for prefix in (JOB_PREFIX, RUN_PREFIX):
             try:

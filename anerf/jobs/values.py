@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 from anerf.jobs.message import shown
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+"""Of jobs and scenes: no path."""
 _PREFIX = re.compile(r"best|last|step[0-9]{1,12}")
 CANNED_PATHS = ("spiral_in", "turntable", "east_west", "north_south", "full_coverage")
 """Names of the camera paths of `anerf.geometry.canned_paths`."""
@@ -56,7 +57,7 @@ def location(value: object) -> object:
 
 def name(value: object) -> object:
     """A name that may become a folder's."""
-    if isinstance(value, str) and not _NAME.fullmatch(value):
+    if isinstance(value, str) and not NAME.fullmatch(value):
         raise ValueError(
             f"is {shown(value)}, give 1 to 100 letters, digits, dots, dashes or underscores, "
             "with a letter or digit first"
