@@ -27,7 +27,7 @@ from anerf.render.normals import surface_normals
 from anerf.render.picture import pixel_centers, render_picture, render_rays
 from anerf.render.samples import March, Sampling
 from anerf.render.scene_model import SceneModel
-from anerf.render.view import Picture, SeenRays
+from anerf.render.view import SURFACE_OPACITY, Picture, SeenRays
 from serve_apps.cache import CacheState, LruCache
 from serve_apps.parts import Shown, Spot, TilePart
 from serve_apps.requests import MAX_DEADLINE_S, PickRequest, RaysQuery, RenderRequest, View
@@ -36,8 +36,6 @@ from serve_apps.views import camera_of, pose_of
 
 CACHE_BYTES = 2 << 30
 CHECKPOINTS_OPEN = 16
-SURFACE_OPACITY = 0.1
-"""From which opacity on a ray ends on a surface: what looks like the background is thin in a field."""
 QUALITIES = {"draft": (8, 128), "normal": (16, 256), "fine": (48, 512)}
 """Samples of a ray: by importance, and at most in a march."""
 _STUCK_AFTER_S = 60.0

@@ -94,6 +94,9 @@ class Meter:
 
         try:
             await self._app(scope, receive, watched)
+        except Exception:
+            status = 500  # Starlette answers so, further out
+            raise
         finally:
             # A path that is no route of ours is anybody's word, and would be a label without bound.
             route = getattr(scope.get("route"), "path", _OTHER)

@@ -36,11 +36,13 @@ MAGMA = Ramp(
     "magma",
     ("000004", "180f3d", "440f76", "721f81", "9e2f7f", "cd4071", "f1605d", "fd9668", "feca8d", "fcfdbf"),
 )
+COLORED_OPACITY = 0.5
+"""From which opacity on a depth has a colour."""
 
 
 def depth_range_m(depth_m: Float[np.ndarray, "*shape"], opacity: Float[np.ndarray, "*shape"]) -> Range:
     """Between which depths in metres nearly all surfaces lie (2nd to 98th percentile), at least 1 m apart."""
-    seen = depth_m[opacity >= 0.5]
+    seen = depth_m[opacity >= COLORED_OPACITY]
     if seen.size == 0:
         return 0.0, 1.0
     low, high = (float(v) for v in np.percentile(seen, (2, 98)))
@@ -53,7 +55,7 @@ def depth_picture(
     """Depth as colours, near dark and far bright; dark grey where the view is more than half transparent."""
     low, high = range_m
     picture = VIRIDIS((depth_m - low) / (high - low))
-    picture[opacity < 0.5] = _NOTHING_RGB
+    picture[opacity < COLORED_OPACITY] = _NOTHING_RGB
     return picture
 
 

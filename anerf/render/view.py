@@ -5,6 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int16
 
+SURFACE_OPACITY = 0.1
+"""From which opacity on a ray ends on a surface: what looks like the background is thin in a field."""
+
 
 @dataclass(frozen=True)
 class Picture:

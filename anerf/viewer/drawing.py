@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 
 from anerf.geometry.cameras import Camera
 from anerf.products.colormap import (
+    COLORED_OPACITY,
     MAGMA,
     VIRIDIS,
     Ramp,
@@ -21,7 +22,7 @@ from anerf.render.picture import render_picture
 from anerf.render.scene_model import SceneModel
 from anerf.render.view import Picture
 from anerf.viewer.choices import Appearance, Background, RampName, View
-from anerf.viewer.layer_colors import NOTHING_RGB, SURFACE_OPACITY, exposed_by, view_normals
+from anerf.viewer.layer_colors import NOTHING_RGB, exposed_by, view_normals
 
 COARSE_SAMPLES = 8
 RAMPS: dict[RampName, Ramp] = {
@@ -111,7 +112,7 @@ def paint(picture: Picture, camera: Camera, view: View) -> Drawing:
         case "depth":
             low, high = look.range_m or depth_range_m(picture.depth_m, picture.opacity)
             colors = RAMPS[look.ramp]((picture.depth_m - low) / (high - low))
-            colors[picture.opacity < SURFACE_OPACITY] = NOTHING_RGB
+            colors[picture.opacity < COLORED_OPACITY] = NOTHING_RGB
             return Drawing(colors, Legend("Depth along the ray", RAMPS[look.ramp], low, high, "m"))
         case "opacity":
             return Drawing(opacity_picture(picture.opacity), Legend("Opacity", RAMPS["grey"]))
@@ -127,7 +128,7 @@ def paint(picture: Picture, camera: Camera, view: View) -> Drawing:
 def difference(before: Picture, after: Picture, look: Appearance) -> Drawing:
     """By how much two pictures of a view differ: in metres where depth is chosen, else in colour."""
     if look.layer == "depth":
-        both = (before.opacity >= SURFACE_OPACITY) & (after.opacity >= SURFACE_OPACITY)
+        both = (before.opacity >= COLORED_OPACITY) & (after.opacity >= COLORED_OPACITY)
         change = np.where(both, np.abs(after.depth_m - before.depth_m), 0.0)
         high = look.range_m[1] if look.range_m else max(1.0, _high(change))
         legend = Legend("Change of depth", MAGMA, 0.0, high, "m")

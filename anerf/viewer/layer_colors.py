@@ -10,10 +10,9 @@ from anerf.products.page import N_EXPERT_COLORS, PALETTE
 from anerf.render.color import linear_to_srgb, srgb_to_linear
 from anerf.render.normals import surface_normals
 from anerf.render.picture import pixel_centers
-from anerf.render.view import Picture
+from anerf.render.view import SURFACE_OPACITY, Picture
 
 NOTHING_RGB = (58, 58, 62)
-SURFACE_OPACITY = 0.5
 
 
 def expert_rgb(expert: int) -> tuple[int, int, int]:

@@ -9,8 +9,8 @@ from jaxtyping import Float
 from anerf.geometry.geodesy import GeodeticReference, enu_to_geodetic
 from anerf.render.picture import render_rays
 from anerf.render.scene_model import SceneModel
+from anerf.render.view import SURFACE_OPACITY
 from anerf.viewer.choices import Choices
-from anerf.viewer.layer_colors import SURFACE_OPACITY
 
 _SAMPLES = 64
 

@@ -119,6 +119,16 @@ def test_metrics_tell_of_requests_queue_and_cache(out_root: Path, down: Any) -> 
     assert told["anerf_expert_cache_bytes", "here"] > 1000
 
 
+def test_faults_of_our_own_are_counted_as_such(out_root: Path, down: Any) -> None:
+    class Broken(RenderService):
+        def tile(self, source: Any, request: Any, rows: Any, should_stop: Any) -> Any:
+            raise ValueError("a fault of ours")
+
+    client = Endpoint(out_root, Broken()).client()
+    assert client.post("/render", json={**BODY, "c2w": down}).status_code == 500
+    assert 'anerf_http_requests_total{route="/render",status="500"} 1.0' in client.get("/metrics").text
+
+
 def test_a_thousand_random_bodies(out_root: Path) -> None:
     """Noise, and requests in which something was changed at random: clear answers, and no 5xx."""
     client = Endpoint(out_root).client()

@@ -13,9 +13,11 @@ from anerf.geometry.cameras import Camera
 from anerf.geometry.geodesy import GeodeticReference, enu_to_geodetic
 from anerf.geometry.rays import look_at
 from anerf.render.picture import Picture, pixel_centers, render_picture
+from anerf.render.view import SURFACE_OPACITY
+from anerf.viewer.layer_colors import view_normals
 from serve_apps.frames import tile_rows
 from serve_apps.requests import RenderRequest
-from serve_apps.service import SURFACE_OPACITY, RenderService
+from serve_apps.service import RenderService
 from serve_apps.source import find_source
 from tests.serve_apps.endpoint import Endpoint
 
@@ -70,6 +72,12 @@ def test_normals_have_no_seams_between_tiles(halves: Path) -> None:
     lengths = np.linalg.norm(whole, axis=-1)
     assert lengths.max() == pytest.approx(1)
     assert ((lengths < 1e-6) | (np.abs(lengths - 1) < 1e-5)).all()
+
+
+def test_normals_are_the_viewers_also_where_the_field_is_thin(halves: Path, truth: Picture) -> None:
+    assert ((truth.opacity > 0.1) & (truth.opacity < 0.5)).any()
+    seen = numbers(Endpoint(halves), layer="normals")
+    assert np.abs(seen - view_normals(CAMERA, OBLIQUE, truth)).max() < 1e-3
 
 
 @pytest.mark.parametrize("columns", [6, 8])

@@ -10,7 +10,7 @@ from anerf.geometry.rays import look_at
 from anerf.render.view import Picture
 from anerf.viewer.choices import Appearance, Choices, Quality, View
 from anerf.viewer.drawing import columns, difference, paint, side_by_side
-from anerf.viewer.layer_colors import exposed_by, view_normals
+from anerf.viewer.layer_colors import NOTHING_RGB, exposed_by, view_normals
 from anerf.viewer.panels.layers import legend_html
 
 VIEW = View(look_at((0.0, 0.0, 10.0), (0.0, 0.0, 0.0)), 60.0, 4 / 3, Choices(quality=Quality(8, 64)))
@@ -38,6 +38,13 @@ def test_ground_faces_up() -> None:
     assert np.allclose(normals, [0, 0, 1], atol=1e-3)
     drawing = paint(flat(0.5, 10.0), CAMERA, looking_at("normals"))
     assert drawing.colors[24, 32].tolist() == pytest.approx([127.5, 127.5, 255], abs=1)
+
+
+def test_thin_ground_has_normals_as_over_http_and_no_depth_in_colours() -> None:
+    thin = flat(0.5, 10.0, opacity=0.3)
+    assert np.allclose(view_normals(CAMERA, VIEW.c2w, thin), [0, 0, 1], atol=1e-3)
+    assert not view_normals(CAMERA, VIEW.c2w, flat(0.5, 10.0, opacity=0.05)).any()
+    assert (paint(thin, CAMERA, looking_at("depth")).colors == NOTHING_RGB).all()
 
 
 def test_one_stop_doubles_the_light() -> None:
