@@ -57,15 +57,15 @@ def take_down(stack: Stack) -> int:
     if stack.ray is None and stack.ray_address is not None:
         _leave(stack)
     forced = stop(Path(stack.run_dir), stack.processes, _GRACE_S)
-    if stack.ray is not None:
-        left = _still_listening(stack) if stack.complete else []
-        if left:
-            raise StackError(
-                f"{' and '.join(left)} still answers, though all processes of the stack have ended: "
-                "another program took the port; see `ss -ltnp`"
-            )
+    left = _still_listening(stack) if stack.ray is not None and stack.complete else []
+    # First of all: whoever has the ports now may keep them for long, and the next stack finds others.
     shutil.rmtree(stack.run_dir, ignore_errors=True)
     (Path(stack.out) / STACK_FILE).unlink(missing_ok=True)
+    if left:
+        raise StackError(
+            f"{' and '.join(left)} still answers, though all processes of the stack have ended: "
+            "another program took the port; see `ss -ltnp`"
+        )
     return forced
 
 

@@ -121,6 +121,18 @@ def test_a_stale_file_is_cleared_up(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_stack_whose_port_another_program_has_now_is_cleared_up_too(tmp_path, monkeypatch):
+    monkeypatch.setattr("cluster.down._PORTS_CLOSE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        fields = {"ray_address": "127.0.0.1:1", "dashboard_port": other.getsockname()[1]}
+        stale = stack(tmp_path, ray=Process(os.getpid(), 1), complete=True, **fields)
+        stale.save()
+        with pytest.raises(StackError, match="another program took the port"):
+            take_down(stale)
+    assert read_stack(tmp_path) is None
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("content", "text"), [("{", "is not JSON"), ("[]", "of another version"), ("{}", "of another")]
 )
