@@ -8,6 +8,7 @@ from confluent_kafka import KafkaError, Message, Producer
 
 from actors.names import DEAD_LETTER_TOPIC
 from actors.topics import quiet_settings
+from anerf.errors import JobError
 from anerf.jobs.headers import Header
 
 logger = logging.getLogger(__name__)
@@ -26,8 +27,9 @@ _TIMEOUT_MS = 30_000
 class Letter:
     """A dead letter on its way."""
 
-    def __init__(self, message: Message, reason: str) -> None:
+    def __init__(self, message: Message, headers: Sequence[Header], reason: str) -> None:
         self.message = message
+        self.headers = headers
         self.reason = reason
         self.delivered = False
         """Whether the broker has it."""
@@ -48,11 +50,11 @@ class DeadLetters:
         }
         self._producer = Producer(settings)
 
-    def send(self, message: Message, reason: str) -> Letter:
-        """Set a message aside; `poll` tells the letter when it is there."""
+    def send(self, message: Message, headers: Sequence[Header], reason: str) -> Letter:
+        """Set a message aside, with its `headers_of`; `poll` tells the letter when it is there."""
         mark = f"{message.topic()}/{message.partition()}/{message.offset()}"
         logger.warning("%s: set aside in %s: %s", mark, DEAD_LETTER_TOPIC, reason)
-        letter = Letter(message, reason)
+        letter = Letter(message, headers, reason)
         self._produce(letter, cut=False)
         return letter
 
@@ -75,20 +77,32 @@ class DeadLetters:
                 self._produce(letter, cut)
 
         message = letter.message
-        value, key, headers = message.value(), message.key(), letter_headers(message, letter.reason)
+        value, key, told_headers = message.value(), message.key(), _told(message, letter.reason)
         if cut:
-            headers = [*_told(message, letter.reason), (CUT, str(len(value or b"")).encode())]
+            headers = [*told_headers, (CUT, str(len(value or b"")).encode())]
             value, key = value and value[:_CUT_BYTES], key and key[:_CUT_BYTES]
+        else:
+            headers = [*letter.headers, *told_headers]
         self._producer.produce(DEAD_LETTER_TOPIC, value=value, key=key, headers=headers, on_delivery=told)
 
 
-def letter_headers(message: Message, reason: str) -> list[Header]:
-    """The message's own headers, then why it is no job and where it was."""
-    own: Sequence[Any] = message.headers() or ()  # type: ignore[assignment]
-    return [*own, *_told(message, reason)]
+def headers_of(message: Message) -> Sequence[Header]:
+    """A message's own headers. To be asked once: where it fails, librdkafka's next answer ends the process.
+
+    Raises:
+        JobError: a header's name is not UTF-8, which Kafka's other clients do not mind.
+    """
+    try:
+        own: Any = message.headers() or ()
+    except SystemError as error:  # what confluent-kafka makes of a UnicodeDecodeError
+        raise JobError(
+            "the job message has a header whose name is not UTF-8: use another name, or leave it out"
+        ) from error
+    return own
 
 
 def _told(message: Message, reason: str) -> list[Header]:
+    """Why it is no job, and where it was."""
     return [
         (REASON, reason.encode("utf-8", "replace")),
         (TOPIC, (message.topic() or "").encode()),

@@ -16,12 +16,13 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from actors import metrics
-from actors.dead_letters import DeadLetters, Letter
+from actors.dead_letters import DeadLetters, Letter, headers_of
 from actors.lag import lag_of
 from actors.mediator import Delivery
 from actors.names import CONSUMER_GROUP, JOB_TOPIC
 from actors.topics import quiet_settings
 from anerf.errors import JobError
+from anerf.jobs.headers import Header
 from anerf.jobs.intake import examine
 from anerf.jobs.states import JobState
 from anerf.jobs.table import SubmitResult
@@ -45,6 +46,9 @@ FIXED = {
     "auto.offset.reset": "earliest",
     "enable.auto.commit": True,
     "enable.auto.offset.store": False,
+    # Assignments come whole, not by the difference.
+    "partition.assignment.strategy": "range,roundrobin",
+    "group.protocol": "classic",
 }
 """What nobody may set otherwise: offsets are stored here, after the message has been dealt with."""
 _DEFAULTS = {
@@ -73,6 +77,7 @@ class Desk(Protocol):
 @dataclass
 class _Item:
     message: Message
+    headers: Sequence[Header] = ()
     delivery: Delivery | None = None
     """For the desk; None: no job."""
     letter: Letter | None = None
@@ -186,9 +191,9 @@ class Inbox:
         self._counts.bytes += _size(message)
         mark = mark_of(message)
         value = message.value()
-        headers: Any = message.headers() or ()
         try:
-            _, found = examine(value, headers, mark)
+            item.headers = headers_of(message)
+            _, found = examine(value, item.headers, mark)
         except JobError as error:
             self._set_aside(item, str(error))
         else:
@@ -197,7 +202,7 @@ class Inbox:
 
     def _set_aside(self, item: _Item, reason: str) -> None:
         item.delivery = None
-        item.letter = self._letters.send(item.message, reason)
+        item.letter = self._letters.send(item.message, item.headers, reason)
         self._counts.dead_letters += 1
         metrics.count(metrics.DEAD_LETTERS)
 
@@ -268,7 +273,9 @@ class Inbox:
 
     def _on_assign(self, _consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self._counts.assigned = {(p.topic, p.partition) for p in partitions}
-        self._paused = False  # a new assignment begins unpaused
+        # librdkafka remembers a pause of ours, also over an assignment.
+        self._paused = False
+        self._consumer.resume(list(partitions))
         self._ends.clear()
         logger.info("reading %s", ", ".join(f"{p.topic}/{p.partition}" for p in partitions) or "nothing")
 

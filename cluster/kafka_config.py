@@ -18,7 +18,10 @@ PREFIX = "ANERF_KAFKA_"
 """Environment variables: ANERF_KAFKA_SASL_PASSWORD is `sasl.password`."""
 
 _KEY = re.compile(r"[a-z0-9_]+(\.[a-z0-9_-]+)*")
-_OURS = ("enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset")
+_OURS = (
+    *("enable.auto.commit", "enable.auto.offset.store", "auto.offset.reset"),
+    *("partition.assignment.strategy", "group.protocol"),
+)
 _TIMEOUT_S = 10.0
 _LISTEN_S = 2.0
 """librdkafka itself goes on asking after a refusal, which is told meanwhile."""

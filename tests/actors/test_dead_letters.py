@@ -4,7 +4,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError
 
-from actors.dead_letters import CUT, DeadLetters
+from actors.dead_letters import CUT, DeadLetters, headers_of
 
 LIMIT_BYTES = 200_000
 
@@ -52,7 +52,7 @@ class NoJob:
 def sent(message):
     letters, broker = DeadLetters({"bootstrap.servers": "127.0.0.1:1"}), NarrowBroker()
     letters._producer = broker  # pyright: ignore[reportAttributeAccessIssue]
-    letter = letters.send(message, "it is no job")
+    letter = letters.send(message, headers_of(message), "it is no job")
     for _ in range(10):
         letters.poll()
     assert letter.delivered

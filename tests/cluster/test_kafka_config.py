@@ -61,6 +61,7 @@ def test_the_file_goes_before_the_environment_and_the_command_line_before_both(t
         (("", f"Sasl Password={SECRET}"), "line 2 of .* is not key=value"),
         (("a=1", f"a={SECRET}"), "line 2 of .* gives a a second time"),
         (("enable.auto.offset.store=true",), "enable.auto.offset.store is the ingestor's own affair"),
+        (("partition.assignment.strategy=cooperative-sticky",), "strategy is the ingestor's own affair"),
     ],
 )
 def test_a_wrong_file_is_a_sentence_without_the_secret(lines, sentence, tmp_path):

@@ -7,7 +7,7 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 from jsonschema import Draft202012Validator
 
-from actors.dead_letters import DeadLetters
+from actors.dead_letters import DeadLetters, headers_of
 from actors.names import DEAD_LETTER_TOPIC, JOB_TOPIC, STATUS_TOPIC
 from actors.topics import ensure_topics
 from anerf.jobs.news_schema import dead_letter_schema
@@ -79,7 +79,7 @@ def test_dead_letters_keep_their_bytes_and_say_why(broker):
     (message,) = read(broker, JOB_TOPIC, 1)
     reason = "no job: “straße”"
     letters = DeadLetters(broker)
-    assert arrive(letters, letters.send(message, reason), 10)
+    assert arrive(letters, letters.send(message, headers_of(message), reason), 10)
     (letter,) = read(broker, DEAD_LETTER_TOPIC, 1)
     assert (letter.key(), letter.value()) == (b"key", b"\xff\xfe")
     headers = dict(letter.headers())
@@ -100,7 +100,7 @@ def test_a_dead_letter_is_sent_until_the_broker_has_it(broker, tmp_path, monkeyp
     stop(other, [process], grace_s=2.0)
     away = {"bootstrap.servers": f"127.0.0.1:{port}", "log_level": 0}
     letters = DeadLetters(away)
-    letter = letters.send(message, "reason")
+    letter = letters.send(message, (), "reason")
     assert not arrive(letters, letter, 1.5)
     process, again = start_broker(other, other / "broker.log", port)
     try:

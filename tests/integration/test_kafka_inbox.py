@@ -1,12 +1,15 @@
 """The inbox on real brokers: whatever comes in, whoever joins, leaves or dies, each job takes effect once."""
 
+import ctypes
 import json
 import os
 import random
 import signal
 import threading
 import time
+from pathlib import Path
 
+import confluent_kafka
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -173,6 +176,60 @@ def test_headers_are_read_and_newer_formats_refused(broker, tmp_path):
     headers = dict(letter.headers())
     assert headers["reason"].startswith(b"the job message is of version 2")
     assert headers["traceparent"] == TRACE.encode()
+
+
+def put_with_odd_header(settings, name):
+    """A message with a header of such a name, as other languages' clients send it: Python's takes text."""
+    (file,) = Path(confluent_kafka.__file__).parents[1].glob("confluent_kafka.libs/librdkafka*.so*")
+    library, why = ctypes.CDLL(str(file)), ctypes.create_string_buffer(512)
+    for function in (library.rd_kafka_conf_new, library.rd_kafka_new):
+        function.restype = ctypes.c_void_p
+    conf = ctypes.c_void_p(library.rd_kafka_conf_new())
+    servers = settings["bootstrap.servers"].encode()
+    assert library.rd_kafka_conf_set(conf, b"bootstrap.servers", servers, why, ctypes.c_size_t(512)) == 0
+    producer = ctypes.c_void_p(library.rd_kafka_new(0, conf, why, ctypes.c_size_t(512)))
+    topic, header, end = 1, 9, 0  # rd_kafka_vtype_t
+    odd = (header, ctypes.c_char_p(name), ctypes.c_char_p(b"x"), ctypes.c_ssize_t(1))
+    assert library.rd_kafka_producev(producer, topic, ctypes.c_char_p(JOB_TOPIC.encode()), *odd, end) == 0
+    assert library.rd_kafka_flush(producer, 10_000) == 0
+    library.rd_kafka_destroy(producer)
+
+
+def test_a_header_name_that_is_no_text_is_set_aside(mock_cluster, tmp_path, caplog):
+    put_with_odd_header(mock_cluster, b"tr\xff\xfe")
+    put(mock_cluster, [(b"a", job("behind"), None)])
+    inbox = Inbox(mock_cluster, TableDesk(tmp_path / "out"), lambda: None)
+    step_until(inbox, lambda: inbox.status().accepted == 1 and inbox.status().dead_letters == 1)
+    step_until(inbox, lambda: inbox.status().waiting == 0)
+    inbox.close()
+    assert "has a header whose name is not UTF-8" in caplog.text
+
+
+def test_a_pause_ends_with_its_assignment(mock_cluster, tmp_path):
+    lock, stopping = threading.Lock(), threading.Event()
+    desk, others = (TableDesk(tmp_path / "out", lock=lock) for _ in range(2))
+    desk.is_open = False
+    put(mock_cluster, [(f"k{i}".encode(), job(f"j{i}"), None) for i in range(60)])
+    inbox = Inbox(mock_cluster, desk, lambda: None, max_waiting=10)
+    step_until(inbox, lambda: inbox.status().paused)
+
+    def read():
+        other = Inbox(mock_cluster, others, lambda: None)
+        while not stopping.is_set():
+            other.step()
+        other.close()
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    try:
+        step_until(inbox, lambda: others.new and inbox.status().paused)
+        desk.is_open = True
+        step_until(inbox, lambda: len(desk.new) + len(others.new) == 60)
+    finally:
+        stopping.set()
+        thread.join()
+        inbox.close()
+    assert min(len(desk.new), len(others.new)) > 10
 
 
 def test_a_full_queue_pauses_reading_and_nobody_is_evicted(mock_cluster, tmp_path):
