@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +56,9 @@ class Delivery:
     traceparent: str | None = None
 
 
+Item = tuple[JobSummary, Event]
+
+
 @dataclass(frozen=True)
 class News:
     """Part of the feed: what happened to which job, in order.
@@ -65,7 +68,37 @@ class News:
 
     feed: str
     next: int
-    items: tuple[tuple[JobSummary, Event], ...]
+    items: tuple[Item, ...]
+
+
+class Feed:
+    """What happens to jobs, in order; of what it has become too long for, the last of each job.
+
+    So a reader that was away for long still hears how every job has ended. Not safe for threads.
+    """
+
+    def __init__(self, length: int = _FEED_LENGTH) -> None:
+        self._name = uuid.uuid4().hex
+        self._length = length
+        self._first = 0
+        self._items: collections.deque[Item] = collections.deque()
+        self._older: dict[str, tuple[int, Item]] = {}
+
+    def add(self, news: Iterable[Item]) -> None:
+        """Put news at its end."""
+        self._items.extend(news)
+        while len(self._items) > self._length:
+            item = self._items.popleft()
+            self._older.pop(item[0].job_id, None)  # they stay in order
+            self._older[item[0].job_id] = (self._first, item)
+            self._first += 1
+
+    def since(self, feed: str, after: int) -> News:
+        """What came since a place in it; from its start for a reader of another feed."""
+        after = after if feed == self._name else 0
+        missed = [item for at, item in self._older.values() if at >= after]
+        latest = itertools.islice(self._items, max(0, after - self._first), None)
+        return News(self._name, self._first + len(self._items), (*missed, *latest))
 
 
 class Mediator:
@@ -83,21 +116,26 @@ class Mediator:
         self._queue_limit = limits.queue
         self._allowed = limits.storage
         self._retention = Retention(limits.keep_days)
-        self._warm = WarmWorkers(limits.warm) if limits.warm > 0 else None
+        warm = WarmWorkers(limits.warm) if limits.warm > 0 else None
         self._table = JobTable(Path(out))
         self._scheduler = Scheduler(self._table, RayRunner(JOB_PREFIX), origin="kafka")
         self._lock = threading.Lock()
         self._wake = threading.Event()
-        self._feed_name = uuid.uuid4().hex
-        self._feed: collections.deque[tuple[JobSummary, Event]] = collections.deque(maxlen=_FEED_LENGTH)
-        self._fed = 0
+        self._feed = Feed()
         end_stale_jobs()
-        self._table.refresh()
+        try:
+            self._table.refresh()
+        except OSError as error:  # an actor that cannot be made is not started again: the loop takes them up
+            logger.error("jobs cannot be looked for, trying again: %s", error)
         # The news from the disk are old, but the last of each job may never have been told.
         last = {summary.job_id: (summary, event) for summary, event in self._table.take_news()}
-        self._tell(tuple(last.values()))
+        self._feed.add(last.values())
         self._is_taken_up = False
         threading.Thread(target=self._loop, name="scheduler", daemon=True).start()
+        # Beside the scheduler: these may take long, and a cancelled job is ended by force in time.
+        _keep_doing(self._expire, _RETENTION_PERIOD_S, "removes old results")
+        if warm is not None:
+            _keep_doing(warm.top_up, _WARM_PERIOD_S, "keeps workers warm")
 
     def ready(self) -> str:
         """The output folder, once the table is there."""
@@ -173,12 +211,10 @@ class Mediator:
     def news(self, feed: str, after: int) -> News:
         """What happened since a place in the feed; from its start for a reader of another feed."""
         with self._lock:
-            first = self._fed - len(self._feed)
-            skip = max(0, after - first) if feed == self._feed_name else 0
-            return News(self._feed_name, self._fed, tuple(itertools.islice(self._feed, skip, None)))
+            return self._feed.since(feed, after)
 
     def _loop(self) -> None:
-        tell_metrics_at = expire_at = warm_at = 0.0
+        tell_metrics_at = 0.0
         while True:
             wait_s = _TICK_S
             with self._lock:
@@ -188,19 +224,10 @@ class Mediator:
                 except OSError as error:
                     logger.error("states cannot be written, trying again: %s", error)
                     wait_s = _DISK_RETRY_S
-                self._tell(self._table.take_news())
+                self._feed.add(self._table.take_news())
                 if time.monotonic() >= tell_metrics_at:
                     tell_metrics_at = time.monotonic() + _METRICS_PERIOD_S
                     self._tell_metrics()
-            if time.monotonic() >= expire_at:
-                expire_at = time.monotonic() + _RETENTION_PERIOD_S
-                try:
-                    self._expire()
-                except OSError as error:
-                    logger.error("old results cannot be looked for, trying again: %s", error)
-            if self._warm is not None and time.monotonic() >= warm_at:
-                warm_at = time.monotonic() + _WARM_PERIOD_S
-                self._warm.top_up()
             self._wake.wait(wait_s)
             self._wake.clear()
 
@@ -215,16 +242,17 @@ class Mediator:
     def _expire(self) -> None:
         """Remove the results of jobs that ended long ago."""
         with self._lock:
+            known = self._table.summaries()  # first: it takes up what the disk has, unfinished ones too
             unfinished = [self._table.accepted(job.job_id).job for job in self._table.unfinished()]
             used = [place for job in unfinished for place in starts(job).values()]
-            jobs = self._retention.expendable(self._table.summaries(), used, datetime.now(UTC))
+            jobs = self._retention.expendable(known, used, datetime.now(UTC))
         for job in jobs:
             try:
                 n_removed = remove_results(Path(job.folder))
                 with self._lock:
                     self._table.accepted(job.job_id).log.append("expired", n_removed=n_removed)
                     self._table.show(job.job_id)
-            except OSError as error:  # the next job's results may go
+            except (OSError, JobError) as error:  # or it was forgotten meanwhile; the next one's may go
                 logger.error("results of job %s cannot be removed: %s", job.job_id, error)
             else:
                 logger.info("job %s ended long ago: its results were removed, its record stays", job.job_id)
@@ -233,9 +261,19 @@ class Mediator:
         queued = [j.accepted_at for j in self._table.unfinished() if j.record.state is JobState.QUEUED]
         metrics.tell_jobs(self._table.counts(), min(queued, default=None))
 
-    def _tell(self, news: Sequence[tuple[JobSummary, Event]]) -> None:
-        self._feed.extend(news)
-        self._fed += len(news)
+
+def _keep_doing(work: Callable[[], object], period_s: float, name: str) -> None:
+    """Do something now and then, for good, in a thread of its own."""
+
+    def keep() -> None:
+        while True:
+            try:
+                work()
+            except OSError as error:
+                logger.error("what %s failed, trying again: %s", name, error)
+            time.sleep(period_s)
+
+    threading.Thread(target=keep, name=name, daemon=True).start()
 
 
 def take_in(
@@ -258,9 +296,9 @@ def take_in(
         except JobError as error:
             answers.append(SubmitResult(None, JobState.REJECTED, str(error)))
             continue
-        if room <= 0 and not table.is_known(job.job_id):
-            break
         try:
+            if room <= 0 and not table.is_known(job.job_id):
+                break
             answers.append(table.submit(job, "kafka", delivery.traceparent))
         except OSError as error:
             logger.error("jobs cannot be taken on, trying again: %s", error)

@@ -11,6 +11,7 @@ import os
 from pathlib import Path
 from typing import Any, Protocol, cast
 
+import grpc
 import ray
 from ray._private.grpc_utils import init_grpc_channel
 from ray.core.generated import node_manager_pb2
@@ -47,14 +48,20 @@ class WarmWorkers:
         self._raylet = cast(_Raylet, NodeManagerServiceStub(channel))
 
     def top_up(self) -> int:
-        """Ask for as many as are missing; how many these are. They come in their own time."""
+        """Ask for as many as are missing; how many these are. They come in their own time.
+
+        A raylet that does not answer in time is busy, or ending: it is asked again the next time.
+        """
         missing = self._n - n_idle(os.getppid())
         if missing > 0:
             messages: Any = node_manager_pb2
             request = messages.PrestartWorkersRequest(
                 num_workers=missing, keep_alive_duration_secs=_KEEP_ALIVE_S
             )
-            self._raylet.PrestartWorkers(request, timeout=_TIMEOUT_S)
+            try:
+                self._raylet.PrestartWorkers(request, timeout=_TIMEOUT_S)
+            except grpc.RpcError as error:
+                logger.warning("the raylet does not start idle workers, trying again: %s", error)
         return max(0, missing)
 
 

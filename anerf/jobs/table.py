@@ -4,7 +4,9 @@ The disk is the truth. The table is rebuilt from `<out>/*/job.json` and `events.
 decides is on the disk before anybody hears of it; killing it at any moment loses nothing.
 """
 
+import errno
 import logging
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -26,6 +28,8 @@ from anerf.jobs.spec import Job, fingerprint
 from anerf.jobs.states import JobState
 
 logger = logging.getLogger(__name__)
+
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.EISDIR)
 
 
 @dataclass(frozen=True)
@@ -127,15 +131,37 @@ class JobTable:
         self._catch_up(entry)
 
     def is_known(self, job_id: str) -> bool:
-        """Whether there is a job of this id, so that a message with it brings no new one."""
-        return job_id in self._entries or (self.out / job_id / JOB_FILE).exists()
+        """Whether there is a job of this id, or a closed folder: a message with it brings no new one."""
+        try:
+            return job_id in self._entries or (self.out / job_id / JOB_FILE).exists()
+        except OSError as error:
+            if self._is_of_folder_alone(job_id, error):
+                return True
+            raise
 
     def n_queued(self) -> int:
         """How many jobs wait, as far as the table knows."""
         return sum(entry.record.state is JobState.QUEUED for entry in self._entries.values())
 
     def submit(self, job: Job, origin: Origin, traceparent: str | None = None) -> SubmitResult:
-        """Let a job in, durably; or answer with the state of the same job; or turn it away."""
+        """Let a job in, durably; or answer with the state of the same job; or turn it away.
+
+        Raises:
+            OSError: the disk does not take it now. An error of this job's folder alone turns it away instead:
+            nobody who comes after it has to wait until that folder is opened.
+        """
+        try:
+            return self._submit(job, origin, traceparent)
+        except OSError as error:
+            if not self._is_of_folder_alone(job.job_id, error):
+                raise
+            reason = (
+                f"{self.out / job.job_id} is closed to us ({error.strerror}): "
+                "give the job another `job_id`, or let the stack's user read and write there"
+            )
+            return SubmitResult(job.job_id, JobState.REJECTED, reason)
+
+    def _submit(self, job: Job, origin: Origin, traceparent: str | None) -> SubmitResult:
         entry = self._entries.get(job.job_id)
         if entry is None and (self.out / job.job_id / JOB_FILE).exists():
             try:
@@ -231,6 +257,14 @@ class JobTable:
         """The jobs that are queued or running as far as the table knows, in the order of acceptance."""
         entries = (entry for entry in self._entries.values() if not entry.record.state.is_terminal)
         return [entry.summary() for entry in _in_order(entries)]
+
+    def _is_of_folder_alone(self, job_id: str, error: OSError) -> bool:
+        """Whether it is this job's folder that we may not use, while others can be made beside it."""
+        return (
+            error.errno in _NOT_OURS
+            and os.path.lexists(self.out / job_id)
+            and os.access(self.out, os.W_OK | os.X_OK, effective_ids=True)
+        )
 
     def _catch_up(self, entry: _Entry) -> None:
         events, entry.next_byte = entry.accepted.log.read(entry.next_byte)

@@ -73,11 +73,15 @@ class Turns:
 
 
 def turn_of(job: Job, total: Resources) -> Turn:
-    """A job's turn in a cluster that has `total`; what a learning job does not name, it takes all of."""
+    """A job's turn in a cluster that has `total`; what a learning job does not name, it takes all of.
+
+    All of nothing is a core: where no machine with CPUs has joined yet, it waits for one, as it would keep
+    for its whole run what it began with.
+    """
     if isinstance(job, ViewJob):
         return Turn(job.job_id, True, job.priority, Resources())
     demand = Resources(
-        total.cpus if job.cpus is None else job.cpus,
+        (total.cpus or 1.0) if job.cpus is None else job.cpus,
         total.gpus if job.gpus is None else job.gpus,
         0.0 if job.memory_gib is None else job.memory_gib,
     )

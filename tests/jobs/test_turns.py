@@ -76,6 +76,16 @@ def test_what_a_job_does_not_name_it_takes_all_of():
     assert (view.is_view, view.demand) == (True, Resources())
 
 
+def test_a_learning_job_waits_where_no_machine_with_cpus_has_joined_yet():
+    empty = Resources()
+    train = turn_of(parse_job({"op": "train", "scene": "/s", "job_id": "a"}), empty)
+    view = turn_of(parse_job({"op": "view", "checkpoint_path": "/c", "job_id": "v"}), empty)
+    turns = give_turns([train, view], [], empty)
+    assert turns.start == ("v",)
+    assert turns.waiting == {"a": "for 1 CPUs, of which 0 the cluster has: until machines join it"}
+    assert turns.beyond == Resources(cpus=1)  # what the autoscaler is asked for
+
+
 ANY_TURN = st.builds(
     Turn,
     job_id=st.uuids().map(str),
