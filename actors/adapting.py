@@ -13,7 +13,9 @@ import numpy as np
 from actors import metrics
 from actors.checkpointing import Checkpoints
 from actors.evaluation import ViewsRequest, request_scores
+from actors.expert import ExpertActor
 from actors.expert_pool import ExpertPool
+from actors.fan_out import Group
 from actors.interlude import Interlude
 from actors.offers import Weights, whole
 from actors.patience import PatientDiary
@@ -105,6 +107,15 @@ class Start:
         return replace(self.manifest, step=self.base.step + tto)
 
 
+def start_adapter(base: str, options: Mapping[str, Any], job_dir: str, group: Group, threads: int) -> Any:
+    """A process in which a group's experts take up a flight.
+
+    It is told its `base` when it is made, so that it finds the same one again when it dies or starts over. It
+    ends with its coordinator: the next one, which may find another base, starts its own.
+    """
+    return ExpertActor.options(**options).remote(job_dir, group, threads, outlives=False, base=base)
+
+
 class AdaptRun:
     """Runs one adaptation job. It starts from the named checkpoint every time: seconds need no resuming."""
 
@@ -142,7 +153,8 @@ class AdaptRun:
         shared = self._events.insist(lambda: load_shared(uri, base, spec))
         start = Start(uri, base, manifest, shared)
         is_cancelled = self._between.steering.is_cancelled
-        pool = ExpertPool(job, self._dir, plan.touched, self._events, is_cancelled)
+        start_actor = partial(start_adapter, uri)
+        pool = ExpertPool(job, self._dir, plan.touched, self._events, is_cancelled, start_actor)
         board = Board(Path(self._dir) / "tb")
         try:
             pool.load()

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 @ray.remote(max_restarts=-1, max_task_retries=0)
 class ExpertActor:
-    """Restores its experts from the job's last checkpoint whenever its process starts anew.
+    """Restores its experts from the job's last checkpoint, or from `base`, whenever its process starts anew.
 
     The constructor is cheap and cannot fail; the first call for an expert loads it, so that an unusable scene
     or checkpoint reaches the caller as the error that it is. Every call names its expert, and every call that
@@ -39,11 +39,16 @@ class ExpertActor:
     `max_concurrency` lets them; those for one expert take turns.
     """
 
-    def __init__(self, job_dir: str, experts: Sequence[int], threads: int, outlives: bool) -> None:
-        """`outlives`: that it does not end with its coordinator, but when no other one comes for it."""
+    def __init__(
+        self, job_dir: str, experts: Sequence[int], threads: int, outlives: bool, base: str | None = None
+    ) -> None:
+        """`outlives`: that it does not end with its coordinator, but when no other one comes for it.
+
+        `base`: the step folder that an adaptation's coordinator starts from.
+        """
         logs.of_job(Path(job_dir), trace=trace_of_job(Path(job_dir)))
         use_threads(threads)
-        self._job_dir = job_dir
+        self._job_dir, self._base = job_dir, base
         self._turns = {expert: threading.Lock() for expert in experts}
         self._loaded: dict[int, Learning] = {}
         self._threads = ThreadPoolExecutor(len(self._turns))
@@ -57,7 +62,7 @@ class ExpertActor:
     def _turn(self, expert: int) -> Iterator[Learning]:
         with logs.bound(expert=expert), self._turns[expert]:
             if expert not in self._loaded:
-                self._loaded[expert] = build_learning(self._job_dir, expert)
+                self._loaded[expert] = build_learning(self._job_dir, expert, self._base)
                 step = self._loaded[expert].step
                 log.info("expert %d ready at step %d on %s", expert, step, learning_device())
             yield self._loaded[expert]

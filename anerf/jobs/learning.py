@@ -57,13 +57,13 @@ class Learning(Protocol):
         ...
 
 
-def build_learning(job_dir: str, expert: int) -> Learning:
-    """Restore or start expert number `expert` of the job in `job_dir`.
+def build_learning(job_dir: str, expert: int, base: str | None = None) -> Learning:
+    """Restore or start expert number `expert` of the job in `job_dir`; see `job_of` on `base`.
 
     Raises:
         InputError: something that the job names is missing or does not fit.
     """
-    job = job_of(job_dir)
+    job = job_of(job_dir, base)
     if isinstance(job, TrainJob):
         return _training(job, job_dir, expert)
     if isinstance(job, EvalJob):
@@ -245,7 +245,7 @@ def fresh_density(scene: Scene, box: Aabb, sigma_initial: float) -> DensityGrid:
 
 
 def base_checkpoint(job: EvalJob) -> str:
-    """The step folder that an adaptation starts from."""
+    """The step folder that an adaptation starts from: another one once a training has saved a better one."""
     if job.checkpoint_path is None:
         raise CheckpointError("the job names no checkpoint: set checkpoint_path to a job's folder")
     return find_checkpoint(job.checkpoint_path, job.prefix)
@@ -298,9 +298,15 @@ def flights_with(flights: tuple[str, ...], batch: str) -> tuple[str, ...]:
     return flights if batch in flights else (*flights, batch)
 
 
-def job_of(job_dir: str) -> Job:
-    """The job as it was accepted; with `use_stored_args`, settings that it lacks come from its checkpoint."""
+def job_of(job_dir: str, base: str | None = None) -> Job:
+    """The job as it was accepted; with `use_stored_args`, settings that it lacks come from its checkpoint.
+
+    `base` is the step folder that an adaptation's coordinator has found (`base_checkpoint`): its experts are
+    told it and look for none themselves, since `best` and `last` move while a training goes on.
+    """
     job = read_accepted_job(Path(job_dir)).job
+    if base is not None:
+        job = job.model_copy(update={"checkpoint_path": base})
     if not job.use_stored_args or job.checkpoint_path is None:
         return job
     return job.with_stored(read_manifest(find_checkpoint(job.checkpoint_path, job.prefix)).job)

@@ -274,6 +274,22 @@ def test_an_adaptation_may_be_given_seconds(place, trained, eval_job):
     assert not (place.out / "seconds" / "checkpoints").exists()
 
 
+def test_an_adaptation_keeps_to_its_checkpoint_while_a_training_saves_others(place, trained, eval_job):
+    first, newer = (trained / "checkpoints" / f"step{n:07d}" for n in (STEPS - SAVE_STEP, STEPS))
+    growing = place.root / "growing"
+    shutil.copytree(first, growing / first.name)
+    job = eval_job(growing, tto=150)
+    place.run(job, "calm")
+    process = place.start(job, "overtaken")
+    wait_for(lambda: reached(place, "overtaken", 1), process)
+    shutil.copytree(newer, growing / newer.name)
+    os.kill(place.experts()[0], signal.SIGKILL)
+    ended(process)
+    assert len(place.events("overtaken", "expert_lost")) == 1
+    calm, overtaken = place.manifest("calm"), place.manifest("overtaken")
+    assert [record.sha256 for record in overtaken.records()] == [record.sha256 for record in calm.records()]
+
+
 def test_poses_are_refined_where_a_job_asks_for_it(place, trained, adapted, eval_job, tiny_scene: Scene):
     table = tiny_scene.root / "frames.parquet"
     given = table.read_bytes()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import threading
 import time
 import weakref
@@ -298,10 +299,15 @@ def test_a_paused_job_is_cancelled_and_a_running_one_stopped(place, content):
 
 
 def test_an_adaptation_is_shown_changed_and_reset(place, undisturbed, adapt):
+    checkpoints = undisturbed / "checkpoints"
+    growing = place.out / "growing"
+    first, newer = (Path(step_folder(str(checkpoints), step)).name for step in (STEPS - SAVE_STEP, STEPS))
+    shutil.copytree(checkpoints / first, growing / first)
+    adapt = {**adapt, "checkpoint_path": str(growing)}
     plain = place.start(adapt, "adapted")
     place.end(plain)
     touched = json.loads((place.out / "adapted" / "summary.json").read_text())["touched_experts"]
-    base = load_scene_model(str(undisturbed), "last")
+    base = load_scene_model(str(growing), "last")
 
     job, running, scene = place.start(adapt, "tried"), RunningJob("tried"), LiveScene("tried")
     wait_for(lambda: has_started(running))
@@ -322,6 +328,7 @@ def test_an_adaptation_is_shown_changed_and_reset(place, undisturbed, adapt):
     ]
     assert moved == touched
 
+    shutil.copytree(checkpoints / newer, growing / newer)  # the training goes on meanwhile
     running.steer(Change(encoding_lr=adapt.get("encoding_lr", 0.01)))
     running.steer(Reset())
     wait_for(lambda: "back at the checkpoint" in place.told("tried"))
