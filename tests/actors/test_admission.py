@@ -8,7 +8,7 @@ from actors.mediator import Delivery, take_in
 from actors.reporting import status_message
 from anerf.jobs.states import JobState
 from anerf.jobs.table import JobTable
-from tests.jobs.somebody import open_folder, somebody
+from tests.somebody import open_folder, somebody
 
 
 def delivery(job_id, **fields):

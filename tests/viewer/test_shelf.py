@@ -1,9 +1,6 @@
 """Checkpoints by name: those of the output folder, of the same place, and nothing else."""
 
 import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +10,7 @@ from anerf.checkpoint.load import load_scene_model
 from anerf.errors import InputError
 from anerf.viewer.shelf import Shelf, ancestor_of
 from tests.serve_apps.conftest import save_tiny_checkpoint
+from tests.somebody import open_folder, somebody
 
 
 @pytest.fixture
@@ -31,22 +29,8 @@ def test_names_are_jobs_and_steps_the_newest_first(shelf: Shelf, tmp_path: Path)
     assert shelf.name_of(str(tmp_path)) is None
 
 
-@contextmanager
-def somebody() -> Iterator[None]:
-    """Without the administrator's rights, to whom no folder is closed."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-
-
 def test_folders_that_are_closed_to_us_are_passed_over() -> None:
-    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
-        out = Path(folder)
-        out.chmod(0o755)
+    with open_folder() as out:
         save_tiny_checkpoint(out / "a", 100, seed=1)
         (out / "b" / "checkpoints").mkdir(parents=True)
         for closed in (out / "lost+found", out / "b" / "checkpoints"):
