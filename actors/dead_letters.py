@@ -1,6 +1,7 @@
 """Dead letters: messages that are no jobs, set aside with their bytes and the reason."""
 
 import logging
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,8 @@ CUT = "cut-from-bytes"
 
 Value and key of such a letter are cut, and it has none of the message's own headers."""
 
+_HEADERS = operator.methodcaller("headers")
+"""Python looks whether this one failed; of `message.headers()`, once it is used to the call, no more."""
 _CUT_BYTES = 64 << 10
 _LARGEST_BYTES = 1_000_000_000
 _TIMEOUT_MS = 30_000
@@ -93,7 +96,7 @@ def headers_of(message: Message) -> Sequence[Header]:
         JobError: a header's name is not UTF-8, which Kafka's other clients do not mind.
     """
     try:
-        own: Any = message.headers() or ()
+        own: Any = _HEADERS(message) or ()
     except SystemError as error:  # what confluent-kafka makes of a UnicodeDecodeError
         raise JobError(
             "the job message has a header whose name is not UTF-8: use another name, or leave it out"
