@@ -110,7 +110,7 @@ def test_commands_tell_it_and_not_the_secret(tmp_path):
     assert not any(SECRET in p.read_text() for p in (tmp_path / "logs").rglob("*") if p.is_file())
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_broker_that_wants_a_password_refuses_in_words(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr("cluster.send._DELIVERY_TIMEOUT_S", 2.0)
@@ -136,7 +136,7 @@ def test_a_broker_that_wants_a_password_refuses_in_words(tmp_path, monkeypatch, 
     assert SECRET not in caplog.text
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_who_has_the_password_comes_through_tls_and_nobody_else(tmp_path, monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr("cluster.kafka_config._TIMEOUT_S", 5.0)

@@ -15,7 +15,7 @@ from cluster.broker import start_broker
 from cluster.processes import stop
 from cluster.send import produce
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
