@@ -373,9 +373,8 @@ class AdaptRun:
         folder = step_folder(self._checkpoints.root, here.step)
         measured = self._curve[-1]["new"] if self._curve[-1]["tto"] == pool.step else {}
         with metrics.timed(metrics.CHECKPOINT):
-            self._checkpoints.withdraw(
-                here.step
-            )  # begun anew, it may have come to this step with other rates
+            # Begun anew, it may have come to this step with other rates.
+            self._checkpoints.withdraw(here.step)
             shards = self._checkpoints.shards(here.step, pool)
             for expert in set(base.shards) - set(plan.touched):
                 shards[expert] = self._events.insist(

@@ -19,9 +19,9 @@ from anerf.checkpoint.manifest import (
     read_manifest,
     write_manifest,
 )
-from anerf.checkpoint.resolve import MANIFEST_FILE, complete_steps, mark_best, prune, shared_file, step_folder
+from anerf.checkpoint.resolve import complete_steps, mark_best, prune, shared_file, step_folder, withdraw
 from anerf.checkpoint.shards import write_shard
-from anerf.checkpoint.storage import delete_file, join, remove_torn
+from anerf.checkpoint.storage import remove_torn
 from anerf.errors import StorageUnavailable
 from anerf.field.layout import FieldLayout
 from anerf.field.spec import FieldSpec
@@ -120,7 +120,7 @@ class Checkpoints:
 
     def withdraw(self, step: int) -> None:
         """The checkpoint of this step, if there is one, is none any more: another is about to be written."""
-        self.diary.insist(lambda: delete_file(join(step_folder(self.root, step), MANIFEST_FILE)))
+        self.diary.insist(lambda: withdraw(step_folder(self.root, step)))
 
     def has(self, step: int) -> bool:
         """Whether there is a complete checkpoint of this step."""

@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from anerf.checkpoint.manifest import FILE as MANIFEST_FILE
 from anerf.checkpoint.manifest import Manifest, read_manifest
-from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint
-from anerf.checkpoint.storage import join, modified_ns
+from anerf.checkpoint.resolve import complete_steps, resolve_checkpoint, written_ns
 from anerf.errors import AnerfError, CheckpointError, InputError, StorageUnavailable
 from anerf.jobs.places import find_checkpoint
 from serve_apps.confine import inside
@@ -63,10 +61,10 @@ def find_source(out_root: Path, named: str, prefix: str) -> Source:
     folder = or_as(NotFoundError, lambda: find_checkpoint(str(place), prefix))
     if "://" not in folder:  # else that of a job which was allowed to save elsewhere
         folder = str(inside(out_root, folder))
-    written_ns = modified_ns(join(folder, MANIFEST_FILE))
-    if written_ns is None:
+    completed_ns = written_ns(folder)
+    if completed_ns is None:
         raise NotFoundError(f"Checkpoint {named!r} is being replaced: ask again.")
-    return Source(folder, written_ns)
+    return Source(folder, completed_ns)
 
 
 def all_checkpoints(out_root: Path) -> list[JobCheckpoints]:

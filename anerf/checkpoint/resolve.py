@@ -33,6 +33,19 @@ def shared_file(step_uri: str) -> str:
     return storage.join(step_uri, "shared.safetensors")
 
 
+def written_ns(step_uri: str) -> int | None:
+    """When the checkpoint in a step folder was completed (ns since 1970); None where there is none.
+
+    A step may be written again, by an adaptation that began anew: another time tells another checkpoint.
+    """
+    return storage.modified_ns(storage.join(step_uri, MANIFEST_FILE))
+
+
+def withdraw(step_uri: str) -> None:
+    """Make what is in a step folder no checkpoint any more, before it goes or is written again."""
+    storage.delete_file(storage.join(step_uri, MANIFEST_FILE))
+
+
 def file_in_step(uri: str) -> str:
     """The part of a shard's `uri` below its step folder, such as `experts/0.safetensors`."""
     parts = storage.shown(uri).split("/")
@@ -115,7 +128,7 @@ def prune(checkpoints_uri: str, keep: int) -> list[int]:
     gone = [step for step in _steps(checkpoints_uri) if step not in stay and step < complete[-1]]
     for step in gone:
         folder = step_folder(checkpoints_uri, step)
-        storage.delete_file(storage.join(folder, MANIFEST_FILE))
+        withdraw(folder)
         storage.delete_folder(folder)
     return gone
 

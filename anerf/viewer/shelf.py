@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from anerf.checkpoint import storage
-from anerf.checkpoint.resolve import MANIFEST_FILE, complete_steps, step_folder
+from anerf.checkpoint.resolve import complete_steps, step_folder, written_ns
 from anerf.errors import CheckpointError, InputError
 from anerf.jobs.spec import parse_job
 from anerf.render.scene_model import SceneModel
@@ -72,8 +72,7 @@ class Shelf:
             InputError: the name is unknown, or it is another place. CheckpointError: it cannot be read.
         """
         uri = self.uri(name)
-        # An adaptation that began anew may save a step again.
-        key = uri, storage.modified_ns(storage.join(uri, MANIFEST_FILE))
+        key = uri, written_ns(uri)
         with self._lock:
             if key not in self._models:
                 self._models[key] = self._load(uri)
