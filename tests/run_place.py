@@ -16,6 +16,7 @@ import httpx
 
 from anerf.checkpoint.manifest import Manifest, read_manifest
 from anerf.jobs.places import find_checkpoint
+from tests.diaries import events_of
 
 ANERF = Path(sys.executable).with_name("anerf")
 # A cluster that ends with the test, also when that is killed: its input is closed then.
@@ -55,9 +56,7 @@ class Place:
         return ended(self.start(content, job_id), status)
 
     def events(self, job_id: str, kind: str) -> list[dict[str, Any]]:
-        file = self.out / job_id / "events.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [event for event in map(json.loads, lines) if event["kind"] == kind]
+        return events_of(self.out / job_id, kind)
 
     def metrics(self, name: str, **labels: str) -> dict[str, float]:
         """What Prometheus would read of a metric with these labels, now: values by their whole line."""

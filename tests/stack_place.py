@@ -13,6 +13,7 @@ from confluent_kafka import Consumer
 
 from cluster.processes import Process, members
 from cluster.stack import Stack, living_stack
+from tests.diaries import events_of
 
 ANERF = Path(sys.executable).with_name("anerf")
 RAY_VARIABLES = ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN_PATH", "RAY_API_SERVER_ADDRESS")
@@ -45,7 +46,7 @@ class Place:
         return json.loads(lines[-1]) if lines[-1].startswith("{") else json.loads(lines[0])
 
     def events(self, job_id: str) -> list[dict]:
-        return [json.loads(line) for line in (self.out / job_id / "events.jsonl").read_text().splitlines()]
+        return events_of(self.out / job_id)
 
     def states(self, job_id: str) -> list[str]:
         return [event["state"] for event in self.events(job_id) if event["kind"] == "state"]

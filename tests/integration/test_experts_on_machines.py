@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from tests.diaries import events_of
+
 pytestmark = pytest.mark.integration
 
 ANERF = Path(sys.executable).with_name("anerf")
@@ -66,9 +68,8 @@ def test_experts_go_where_the_job_says(environment, tmp_path, train_job: Any, pl
         [ANERF, "run", "job.json"], cwd=tmp_path, env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
-    events = tmp_path / "logs" / placement / "events.jsonl"
     deadline = time.monotonic() + 90
-    while not (events.exists() and '"progress"' in events.read_text()):
+    while not events_of(tmp_path / "logs" / placement, "progress"):
         assert process.poll() is None, process.communicate()[0]
         assert time.monotonic() < deadline, "no expert starts"
         time.sleep(0.1)

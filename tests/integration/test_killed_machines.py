@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.diaries import events_of
+
 pytestmark = pytest.mark.integration
 
 ANERF = Path(sys.executable).with_name("anerf")
@@ -123,9 +125,7 @@ class Run:
         )  # fmt: skip
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        file = self._folder / "events.jsonl"
-        lines = file.read_text().splitlines() if file.exists() else []
-        return [event for event in map(json.loads, lines) if event["kind"] == kind]
+        return events_of(self._folder, kind)
 
     def steps(self) -> list[int]:
         return [event["step"] for event in self.events("progress")]

@@ -33,6 +33,7 @@ from anerf.jobs.spec import parse_job
 from anerf.jobs.states import JobState
 from anerf.render.picture import render_picture
 from anerf.render.scene_model import SceneModel
+from tests.diaries import events_of
 from tests.ray_place import ray_of_our_own
 
 log = logging.getLogger(__name__)
@@ -63,8 +64,7 @@ class Place:
         assert record.state is state, record.message
 
     def events(self, job_id: str, kind: str) -> list[dict[str, Any]]:
-        lines = (self.out / job_id / "events.jsonl").read_text().splitlines()
-        return [event for event in map(json.loads, lines) if event["kind"] == kind]
+        return events_of(self.out / job_id, kind)
 
     def told(self, job_id: str) -> str:
         return "\n".join(event["message"] for event in self.events(job_id, "log"))

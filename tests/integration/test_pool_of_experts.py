@@ -13,6 +13,7 @@ from actors.each import Deposed
 from anerf.errors import CheckpointError
 from anerf.jobs.events import JobLog
 from anerf.jobs.spec import TrainJob
+from tests.diaries import events_of
 from tests.ray_place import ray_of_our_own
 
 pytestmark = pytest.mark.integration
@@ -139,11 +140,6 @@ def test_a_coordinator_whose_experts_were_taken_over_can_do_nothing_more(tmp_pat
     assert JobLog(tmp_path / "job").read()[0] == [], "nobody was mended"
 
 
-def told(folder, kind):
-    events = [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines()]
-    return [event for event in events if event["kind"] == kind]
-
-
 def test_a_round_goes_on_without_a_slow_expert_which_catches_up(tmp_path, monkeypatch):
     from actors.simulated import SimulatedExperts
 
@@ -166,7 +162,7 @@ def test_a_round_goes_on_without_a_slow_expert_which_catches_up(tmp_path, monkey
         assert pool.step == 22
     finally:
         pool.stop()
-    messages = [event["message"] for event in told(tmp_path / "slow", "log")]
+    messages = [event["message"] for event in events_of(tmp_path / "slow", "log")]
     assert messages == ["experts 3 are late: the others go on without them", "experts 3 are back"]
 
 
@@ -182,8 +178,8 @@ def test_experts_of_a_killed_process_come_back_to_where_the_others_are(tmp_path,
         assert set(pool.call("background")) == {0, 1, 2, 3}
     finally:
         pool.stop()
-    assert {event["expert"] for event in told(tmp_path / "killed", "expert_lost")} == {2, 3}
-    assert {event["expert"] for event in told(tmp_path / "killed", "expert_restored")} == {2, 3}
+    assert {event["expert"] for event in events_of(tmp_path / "killed", "expert_lost")} == {2, 3}
+    assert {event["expert"] for event in events_of(tmp_path / "killed", "expert_restored")} == {2, 3}
 
 
 def test_a_simulated_training_costs_what_is_counted(tmp_path):
@@ -197,7 +193,7 @@ def test_a_simulated_training_costs_what_is_counted(tmp_path):
     assert min(cost.cpu_ms, cost.coordinator_mib, cost.experts_mib, cost.ray_mib, cost.checkpoint_s) > 0
     (manifest,) = (tmp_path / "bench" / "checkpoints").glob("*/manifest.json")
     assert len(json.loads(manifest.read_text())["shards"]) == 6
-    assert len(told(tmp_path / "bench", "checkpoint")) == 2
+    assert len(events_of(tmp_path / "bench", "checkpoint")) == 2
 
 
 def test_training_with_ray_is_what_it_is_in_one_process(tmp_path, train_job: Any):
