@@ -118,11 +118,10 @@ class Mediator:
         self._retention = Retention(limits.keep_days)
         warm = WarmWorkers(limits.warm) if limits.warm > 0 else None
         self._table = JobTable(Path(out))
-        self._scheduler = Scheduler(self._table, RayRunner(JOB_PREFIX), origin="kafka")
-        self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._scheduler = Scheduler(self._table, RayRunner(JOB_PREFIX, self._wake.set), origin="kafka")
+        self._lock = threading.Lock()
         self._feed = Feed()
-        end_stale_jobs()
         try:
             self._table.refresh()
         except OSError as error:  # an actor that cannot be made is not started again: the loop takes them up
@@ -216,15 +215,15 @@ class Mediator:
     def _loop(self) -> None:
         tell_metrics_at = 0.0
         while True:
-            wait_s = _TICK_S
             with self._lock:
                 try:
                     self._take_up()
                     self._scheduler.tick()
+                    self._feed.add(self._table.take_news())
+                    wait_s = self._scheduler.pause_s(_TICK_S)
                 except OSError as error:
-                    logger.error("states cannot be written, trying again: %s", error)
+                    logger.error("states cannot be written or read, trying again: %s", error)
                     wait_s = _DISK_RETRY_S
-                self._feed.add(self._table.take_news())
                 if time.monotonic() >= tell_metrics_at:
                     tell_metrics_at = time.monotonic() + _METRICS_PERIOD_S
                     self._tell_metrics()
@@ -232,8 +231,12 @@ class Mediator:
             self._wake.clear()
 
     def _take_up(self) -> None:
-        """Queue again what was running in an earlier life, once the disk takes that; before any tick."""
+        """Queue again what was running in an earlier life, once the disk takes that; before any tick.
+
+        Not while this actor is made: it would not be made again where something cannot be ended in time.
+        """
         if not self._is_taken_up:
+            end_stale_jobs()
             self._table.refresh()
             end_orphans({job.job_id for job in self._table.unfinished()})
             self._scheduler.put_back(self._table.unfinished())

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, cast
 
@@ -30,8 +31,10 @@ class RayRunner:
     where it is the Mediator's.
     """
 
-    def __init__(self, prefix: str) -> None:
+    def __init__(self, prefix: str, on_end: Callable[[], object]) -> None:
+        """Name the jobs' actors with a prefix; call `on_end`, in another thread, when one has ended."""
         self._prefix = prefix
+        self._on_end = on_end
         self._inherits = prefix == JOB_PREFIX
         self._runs: dict[str, Future[str]] = {}
         self._actors: dict[str, Any] = {}
@@ -53,6 +56,7 @@ class RayRunner:
         """Start the job's actor, and wait for its end, in a thread of its own."""
         self._forget(accepted.job.job_id)
         run: Future[str] = Future()
+        run.add_done_callback(lambda _: self._on_end())
         self._runs[accepted.job.job_id] = run
 
         def work() -> None:

@@ -150,6 +150,11 @@ class Scheduler:
         self._force_late_ones()
         self._give_turns([job for job in ours if job.record.state is JobState.QUEUED])
 
+    def pause_s(self, at_most_s: float) -> float:
+        """How long the next tick may wait, unless a job ends: until one has to be ended by force."""
+        due = [stop.kill_at - self._clock() for stop in self._stops.values() if not stop.forced]
+        return max(0.0, min([at_most_s, *due]))
+
     def cancel(self, job_id: str) -> JobSummary:
         """End a job: a queued one now, a running one after its current step; an ended one stays as it is.
 

@@ -3,7 +3,6 @@
 import json
 import logging
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -174,7 +173,8 @@ class OwnedJob:
         self._lock = threading.Lock()
         self._table = JobTable(out)
         self._table.adopt(accept_job(job, out, origin="run"))
-        self._scheduler = Scheduler(self._table, RayRunner(RUN_PREFIX), origin="run")
+        self._wake = threading.Event()
+        self._scheduler = Scheduler(self._table, RayRunner(RUN_PREFIX, self._wake.set), origin="run")
         self._thread = threading.Thread(target=self._drive, name=f"drives {job.job_id}", daemon=True)
         self._thread.start()
 
@@ -187,6 +187,7 @@ class OwnedJob:
         """End it."""
         with self._lock:
             self._scheduler.cancel(self.job_id)
+        self._wake.set()
 
     def close(self) -> None:
         """Cancel it, and wait for its end."""
@@ -195,9 +196,11 @@ class OwnedJob:
 
     def _drive(self) -> None:
         while True:
+            pause_s = _TICK_S
             with self._lock:
                 try:
                     self._scheduler.tick()
+                    pause_s = self._scheduler.pause_s(_TICK_S)
                     if self._table.show(self.job_id).record.state.is_terminal:
                         return
                 except OSError as error:
@@ -205,4 +208,5 @@ class OwnedJob:
                 except JobError as error:
                     logger.error("job %s ends, its folder was removed: %s", self.job_id, error)
                     return
-            time.sleep(_TICK_S)
+            self._wake.wait(pause_s)
+            self._wake.clear()

@@ -4,10 +4,11 @@ import logging
 import os
 import shutil
 import signal
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Literal
 
 from rich.console import Console
 
@@ -25,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 _TICK_S = 0.3
 _STORAGE_PAUSE_S = 1.0
+
+
+Calls = SimpleQueue[Literal["ended", "cancel"]]
+"""What a run is woken for. A signal may come in the midst of any of its methods: this queue allows that."""
 
 
 class JobFailed(AnerfError):
@@ -136,6 +141,21 @@ def own_ray() -> Iterator[None]:
         shutil.rmtree(run_dir, ignore_errors=True)
 
 
+@contextmanager
+def _signals_cancel(calls: Calls) -> Iterator[None]:
+    """Inside the block to stop politely is to cancel.
+
+    Also for a job runner's SIGTERM, and where a shell in the background had SIGINT ignored.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: calls.put("cancel"))
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+
+
 def _drive(accepted: AcceptedJob, out: Path, console: Console) -> None:
     """Run the job to its end.
 
@@ -147,20 +167,17 @@ def _drive(accepted: AcceptedJob, out: Path, console: Console) -> None:
     from actors.scheduler import Scheduler
 
     logs.configure(logging.WARNING)
-    # To stop politely is to cancel: also for a job runner's SIGTERM, and where a shell in the background had
-    # SIGINT ignored.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
     job_id = accepted.job.job_id
     table = JobTable(out)
     table.adopt(accepted)
     table.take_news()
-    scheduler = Scheduler(table, RayRunner(RUN_PREFIX), origin="run")
+    calls: Calls = SimpleQueue()
+    scheduler = Scheduler(table, RayRunner(RUN_PREFIX, lambda: calls.put("ended")), origin="run")
     if table.show(job_id).record.state.is_terminal:
         table.change(job_id, JobState.QUEUED, "started again by hand", attempt=0, failures=0)
     scheduler.put_back(table.unfinished())
     to_cancel = is_out = False
-    with JobDisplay(job_id, console) as display:
+    with JobDisplay(job_id, console) as display, _signals_cancel(calls):
         while not table.show(job_id).record.state.is_terminal:
             try:
                 if to_cancel:
@@ -168,7 +185,7 @@ def _drive(accepted: AcceptedJob, out: Path, console: Console) -> None:
                 scheduler.tick()
                 display.show([event for _, event in table.take_news()], table.show(job_id).record)
                 is_out = False
-                time.sleep(_TICK_S)
+                pause_s = scheduler.pause_s(_TICK_S)
             except FileNotFoundError as error:
                 if (accepted.folder / JOB_FILE).exists():
                     raise
@@ -181,11 +198,11 @@ def _drive(accepted: AcceptedJob, out: Path, console: Console) -> None:
                     raise
                 if not is_out:
                     console.print(f"Waiting for storage: {outage(str(accepted.folder), error)}")
-                is_out = True
-                time.sleep(_STORAGE_PAUSE_S)
-            except KeyboardInterrupt:
-                console.print("Cancelling after the current step")
-                to_cancel = True
+                is_out, pause_s = True, _STORAGE_PAUSE_S
+            with suppress(Empty):
+                if calls.get(timeout=pause_s) == "cancel" and not to_cancel:
+                    console.print("Cancelling after the current step")
+                    to_cancel = True
         record = table.show(job_id).record
         display.show([event for _, event in table.take_news()], record)
     if record.state is JobState.CANCELLED:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
@@ -18,6 +18,7 @@ from anerf.checkpoint.manifest import Manifest, read_manifest
 from anerf.jobs.places import find_checkpoint
 from tests.diaries import events_of
 
+T = TypeVar("T")
 ANERF = Path(sys.executable).with_name("anerf")
 # A cluster that ends with the test, also when that is killed: its input is closed then.
 HEAD = """
@@ -59,9 +60,16 @@ class Place:
         return events_of(self.out / job_id, kind)
 
     def metrics(self, name: str, **labels: str) -> dict[str, float]:
-        """What Prometheus would read of a metric with these labels, now: values by their whole line."""
+        """What Prometheus would read of a metric with these labels, now: values by their whole line.
+
+        Nothing where Ray's agent is too busy to answer: whoever needs them asks again.
+        """
+        try:
+            lines = httpx.get(self.metrics_url, timeout=10).text.splitlines()
+        except httpx.TransportError:
+            return {}
         found = {}
-        for line in httpx.get(self.metrics_url, timeout=10).text.splitlines():
+        for line in lines:
             series, _, value = line.rpartition(" ")
             if series.startswith(name + "{") and all(f'{k}="{v}"' in series for k, v in labels.items()):
                 found[series] = float(value)
@@ -98,12 +106,16 @@ def ended(process: subprocess.Popen[str], status: int = 0) -> str:
     return shown
 
 
-def wait_for(condition: Callable[[], object], process: subprocess.Popen[str], timeout_s: float = 90) -> None:
+def wait_for(
+    condition: Callable[[], T], process: subprocess.Popen[str] | None = None, timeout_s: float = 90
+) -> T:
+    """What the condition says as soon as it holds; meanwhile `process`, if any, must go on."""
     deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert process.poll() is None, f"it ended too early: {process.communicate()[0]}"
+    while not (found := condition()):
+        assert process is None or process.poll() is None, f"it ended too early: {process.communicate()[0]}"
         assert time.monotonic() < deadline, "it does not come about"
         time.sleep(0.02)
+    return found
 
 
 def reached(place: Place, job_id: str, step: int) -> bool:
@@ -129,5 +141,5 @@ def cluster(root: Path, more: Mapping[str, str]) -> Iterator[Place]:
     assert environment["RAY_ADDRESS"].startswith("127.0.0.1:")
     yield Place(root, run_dir, environment, int(head.stdout.readline()))
     head.stdin.close()
-    head.wait(timeout=30)
+    head.wait(timeout=120)
     shutil.rmtree(run_dir, ignore_errors=True)

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 
-from confluent_kafka import Consumer
+import httpx
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from cluster.processes import Process, members
 from cluster.stack import Stack, living_stack
@@ -26,7 +28,7 @@ class Place:
         self.root = root
         self.out = root / "logs"
 
-    def anerf(self, *arguments: str, status: int | None = 0, timeout_s: float = 120) -> str:
+    def anerf(self, *arguments: str, status: int | None = 0, timeout_s: float = 300) -> str:
         environment = {k: v for k, v in os.environ.items() if k not in RAY_VARIABLES}
         environment["RAY_metrics_report_interval_ms"] = "1000"
         done = subprocess.run(
@@ -76,6 +78,11 @@ def wait_for(condition, timeout_s=60.0):
         time.sleep(0.2)
 
 
+def written_at(event: dict) -> float:
+    """When an event was written, as `time.time()` has it."""
+    return datetime.fromisoformat(event["at"]).timestamp()
+
+
 def processes(stack: Stack) -> list[Process]:
     return members(Path(stack.run_dir), stack.processes)
 
@@ -97,19 +104,41 @@ def process_of(stack: Stack, title: str) -> int:
     raise AssertionError(f"no process {title}")
 
 
+def rooms(stack: Stack) -> list[str]:
+    """The groups of experts for which the cluster keeps room."""
+    answer = httpx.get(
+        f"http://127.0.0.1:{stack.dashboard_port}/api/v0/placement_groups",
+        headers={"Authorization": f"Bearer {Path(str(stack.token_path)).read_text()}"},
+        timeout=60,
+    )
+    groups = answer.raise_for_status().json()["data"]["result"]["result"]
+    return [group["name"] for group in groups if group["state"] != "REMOVED"]
+
+
+def files_with(secret: bytes, *roots: Path) -> tuple[list[Path], int]:
+    """The files below these folders that hold a secret, and how many were read: some vanish meanwhile."""
+    found, looked = [], 0
+    paths = (Path(folder, name) for root in roots for folder, _, names in os.walk(root) for name in names)
+    for path in paths:
+        with suppress(FileNotFoundError):
+            if path.is_file():
+                looked += 1
+                found += [path] if secret in path.read_bytes() else []
+    return found, looked
+
+
 def messages(stack: Stack, topic: str, enough) -> list:
     """What lies on a topic, read until there is enough of it."""
     consumer = Consumer(
         {
             "bootstrap.servers": stack.bootstrap_servers,
             "group.id": f"test-{time.monotonic_ns()}",
-            "auto.offset.reset": "earliest",
-            "session.timeout.ms": 6000,
             "log_level": 0,
         }
     )
-    consumer.subscribe([topic])
-    found, deadline = [], time.monotonic() + 30
+    partitions = consumer.list_topics(topic, timeout=60).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+    found, deadline = [], time.monotonic() + 120
     while not enough(found):
         assert time.monotonic() < deadline, f"{topic} holds {[m.value() for m in found]}"
         if (message := consumer.poll(0.2)) is not None and message.error() is None:

@@ -132,7 +132,7 @@ def fold(events: Iterable[Event], record: JobRecord | None = None) -> JobRecord:
 
 def utc_now() -> str:
     """The time as ISO 8601 in UTC, to the millisecond."""
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def finite(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import threading
 from collections.abc import Callable
 from datetime import datetime
 
@@ -47,26 +48,21 @@ class Client:
         self._worker: LatestWinsWorker[View, Drawing] = LatestWinsWorker(
             self._draw, self._show, self._warn, lambda view: view.full_width_px
         )
-        with handle.atomic():
-            self._build(handle.gui, feed)
+        self._refreshing = threading.Lock()
         model = exhibit.model
         boxes = [_in_metres(expert.box, frame) for expert in model.models]
-        self._nodes = SceneNodes(
-            handle.scene,
-            frame,
-            model.aabb,
-            boxes,
-            model.partition_centroids,
-            exhibit.surroundings,
-            self._places.choose,
-        )
-        for panel in (self._layers, self._experts, self._quality, self._comparison.panel):
-            panel.on_change(self.refresh)
-        self._parts.on_part(self._nodes.show)
-        self._comparison.panel.on_checkpoint(lambda: self._attempt(self._choose))
-        self._comparison.panel.on_again(lambda: self._attempt(self._comparison.look_for_checkpoints))
-        self._session.on_shot(lambda: self._attempt(self._shoot))
-        self._session.on_end(exhibit.end)
+        with handle.atomic():  # the browser gets no control before its choices are heard
+            self._build(handle.gui, feed)
+            self._nodes = SceneNodes(
+                handle.scene,
+                frame,
+                model.aabb,
+                boxes,
+                model.partition_centroids,
+                exhibit.surroundings,
+                self._places.choose,
+            )
+            self._listen()
         handle.camera.on_update(lambda _: self.refresh())
         if self._camera.aspect < 1:
             self._camera.stand(overview(model.aabb, self._camera.least_fov_deg))
@@ -81,7 +77,8 @@ class Client:
 
     def refresh(self) -> None:
         """Show what is wanted now."""
-        self._worker.want(self._view())
+        with self._refreshing:  # else an earlier look at the controls could come to be the last word
+            self._worker.want(self._view())
 
     def _build(self, gui: viser.GuiApi, feed: LiveFeed | None) -> None:
         exhibit, handle = self._exhibit, self._handle
@@ -123,6 +120,15 @@ class Client:
                 )
                 self._live = LiveView(gui, feed, handle.client_id, exhibit.surroundings, host)
 
+    def _listen(self) -> None:
+        for panel in (self._layers, self._experts, self._quality, self._comparison.panel):
+            panel.on_change(self.refresh)
+        self._parts.on_part(self._nodes.show)
+        self._comparison.panel.on_checkpoint(lambda: self._attempt(self._choose))
+        self._comparison.panel.on_again(lambda: self._attempt(self._comparison.look_for_checkpoints))
+        self._session.on_shot(lambda: self._attempt(self._shoot))
+        self._session.on_end(self._exhibit.end)
+
     def _view(self) -> View:
         choices = Choices(
             appearance=self._layers.appearance,
@@ -156,7 +162,8 @@ class Client:
         return flight if flight in read_manifest(checkpoint_uri).flights else None
 
     def _other_models(self) -> None:
-        after, before = self._comparison.shown.after, self._comparison.shown.before
+        shown = self._comparison.shown
+        after, before = shown.after, shown.before
         # An expert that one of them lacks cannot be compared.
         experts = min((model.experts for model in (after, before) if model is not None), key=len)
         self._experts.offer(experts, after.flights)

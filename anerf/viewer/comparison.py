@@ -62,9 +62,9 @@ class Comparison:
 
     def watch(self, job_id: str) -> None:
         """Show a running job's scene, as soon as there is one, beside the checkpoint that was shown."""
-        name = _LIVE + job_id
-        if self.panel.after != name:
-            before = self.panel.before if self.panel.after.startswith(_LIVE) else self.panel.after
+        name, after = _LIVE + job_id, self.panel.after
+        if after != name:
+            before = self.panel.before if after.startswith(_LIVE) else after
             self.panel.offer(self._exhibit.shelf.names(), before=before, after=name)
 
     def see(self, job_id: str, scene: LiveScene) -> None:

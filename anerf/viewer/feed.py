@@ -117,7 +117,9 @@ class LiveFeed:
             return list(of.values())
 
     def _look(self, job_id: str, followed: _Followed) -> None:
-        scene = self.jobs.scene(job_id, followed.scene.mark if followed.scene else None)
+        with self._lock:  # who leaves lets the scene go
+            known = followed.scene.mark if followed.scene else None
+        scene = self.jobs.scene(job_id, known)
         if scene is None:
             return
         with self._lock:

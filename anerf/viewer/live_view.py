@@ -62,9 +62,9 @@ class LiveView:
         self._panel.offer(tuple(self._feed.jobs.running()))
 
     def _follow(self) -> None:
-        job_id = self._panel.job_id
-        if self._followed not in (None, job_id):
-            self._feed.leave(self._who, self._followed)
+        job_id, before = self._panel.job_id, self._followed
+        if before not in (None, job_id):
+            self._feed.leave(self._who, before)
         self._followed = job_id
         if job_id is None:
             self._host.look_away()
@@ -98,13 +98,13 @@ class LiveView:
         self._panel.choose(self._feed.jobs.start(wish))
 
     def _steer(self, command: Command) -> None:
-        if self._followed is not None:
-            self._feed.jobs.steer(self._followed, command, self._panel.steps)
+        if (job_id := self._followed) is not None:
+            self._feed.jobs.steer(job_id, command, self._panel.steps)
 
     def _change(self) -> None:
-        if self._followed is not None:
-            self._feed.jobs.change(self._followed, self._adaptation.rates)
+        if (job_id := self._followed) is not None:
+            self._feed.jobs.change(job_id, self._adaptation.rates)
 
     def _cancel(self) -> None:
-        if self._followed is not None:
-            self._feed.jobs.cancel(self._followed)
+        if (job_id := self._followed) is not None:
+            self._feed.jobs.cancel(job_id)

@@ -88,7 +88,8 @@ class PathEditor:
         match action:
             case "go there" if chosen is not None:
                 self._drop_gizmo()
-                pose, fov_y_deg = self._draft.poses[chosen], self._draft.fovs_y_deg[chosen]
+                draft = self._draft
+                pose, fov_y_deg = draft.poses[chosen], draft.fovs_y_deg[chosen]
                 self._camera.take_pose(pose, self._reach_m, fov_y_deg)
             case "replace" if chosen is not None:
                 self._set(self._draft.moved(chosen, self._camera.c2w, self._camera.fov_y_deg), chosen)
@@ -111,9 +112,10 @@ class PathEditor:
         file = path_file(self._exhibit.out, self._panel.name.value)
         # Looked at first: what somebody saves while it is read was not opened here.
         mark = _mark(file)
-        self._set(Draft.of(read_path(file, self._exhibit.model.reference)), None)
+        draft = Draft.of(read_path(file, self._exhibit.model.reference))
         if mark is not None:
-            self._known[file] = mark
+            self._known[file] = mark  # before it is seen: it may be saved from then on
+        self._set(draft, None)
 
     def _save(self) -> None:
         out = self._exhibit.out
@@ -177,9 +179,9 @@ class PathEditor:
         return max(self._exhibit.model.aabb.size) / 2
 
     def _choose(self) -> None:
-        chosen = self._panel.chosen
-        if chosen is not None and chosen < len(self._draft):
-            self._panel.leg_s.value = max(0.1, self._draft.legs_s[chosen])
+        chosen, draft = self._panel.chosen, self._draft
+        if chosen is not None and chosen < len(draft):
+            self._panel.leg_s.value = max(0.1, draft.legs_s[chosen])
         self._place_gizmo()
 
     def _set_leg(self) -> None:
@@ -197,12 +199,13 @@ class PathEditor:
         for node in self._nodes:
             node.remove()
         self._nodes = []
-        for i, pose in enumerate(self._draft.poses):
+        draft = self._draft  # once: it may become another meanwhile
+        for i, pose in enumerate(draft.poses):
             wxyz, position = self._frame.from_enu(pose)
             self._nodes.append(
                 self._scene.add_camera_frustum(
                     f"/path/keys/{i}",
-                    fov=float(np.radians(self._draft.fovs_y_deg[i])),
+                    fov=float(np.radians(draft.fovs_y_deg[i])),
                     aspect=16 / 9,
                     scale=_KEY_SIZE,
                     thickness=2.0,
@@ -212,9 +215,9 @@ class PathEditor:
                     position=position,
                 )
             )
-        if len(self._draft) > 1:
-            path = self._draft.path()
-            times = path.start_s + np.linspace(0, path.duration_s, _STEPS_A_LEG * len(self._draft))
+        if len(draft) > 1:
+            path = draft.path()
+            times = path.start_s + np.linspace(0, path.duration_s, _STEPS_A_LEG * len(draft))
             places = self._frame.point(np.array([path.at(float(t)).c2w[:, 3] for t in times]))
             edges = np.stack((places[:-1], places[1:]), axis=1).astype(np.float32)
             self._nodes.append(
@@ -224,16 +227,16 @@ class PathEditor:
             )
 
     def _drop_gizmo(self) -> None:
-        if self._gizmo is not None:
-            self._gizmo.remove()
-            self._gizmo = None
+        gizmo, self._gizmo = self._gizmo, None
+        if gizmo is not None:
+            gizmo.remove()
 
     def _place_gizmo(self) -> None:
         self._drop_gizmo()
-        chosen = self._panel.chosen
-        if chosen is None or chosen >= len(self._draft):
+        chosen, draft = self._panel.chosen, self._draft
+        if chosen is None or chosen >= len(draft):
             return
-        wxyz, position = self._frame.from_enu(self._draft.poses[chosen])
+        wxyz, position = self._frame.from_enu(draft.poses[chosen])
         self._gizmo = gizmo = self._scene.add_transform_controls(
             "/path/gizmo", scale=_GIZMO, wxyz=wxyz, position=position, depth_test=False
         )

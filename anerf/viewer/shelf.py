@@ -52,7 +52,9 @@ class Shelf:
     def name_of(self, uri: str) -> str | None:
         """The name of a step's folder, if it is one of these."""
         wanted = Path(storage.shown(uri)).resolve()
-        return next((name for name, place in self._places.items() if Path(place).resolve() == wanted), None)
+        with self._lock:
+            places = list(self._places.items())
+        return next((name for name, place in places if Path(place).resolve() == wanted), None)
 
     def uri(self, name: str) -> str:
         """The step's folder of this name.

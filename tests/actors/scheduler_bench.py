@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
 
 import pytest
@@ -47,6 +47,10 @@ class ThreadRunner:
     def kill(self, job_id: str) -> None:
         self._runs[job_id] = Future()
         self._runs[job_id].set_exception(MachineFailure("killed"))
+
+    def await_all(self) -> None:
+        """Return when every job has ended that was started, heard of or not."""
+        wait(self._runs.values())
 
     def ended(self) -> list[Outcome]:
         done = [job_id for job_id, run in self._runs.items() if run.done()]

@@ -19,11 +19,11 @@ from anerf.jobs.table import JobTable
 from tests.actors.scheduler_bench import ThreadRunner
 
 mediator.end_stale_jobs = mediator.end_orphans = mediator.metrics.tell_jobs = lambda *_: None
-mediator.RayRunner = lambda _: ThreadRunner(lambda *_: None)
+mediator.RayRunner = lambda *_: ThreadRunner(lambda *_: None)
 OUT = sys.argv[1]
 
 def await_end(mediator, job_id):
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while not mediator.show(job_id).record.state.is_terminal and time.monotonic() < until:
         time.sleep(0.05)
     print(mediator.show(job_id).record.state, flush=True)
@@ -52,9 +52,10 @@ def table_of(out: Path, *ended: str) -> JobTable:
 def test_jobs_go_on_while_old_results_are_removed_and_forgotten(tmp_path):
     table_of(tmp_path, "old", "older")
     program = """
-here, seen = threading.Event(), []
+here, is_made, seen = threading.Event(), threading.Event(), []
 
 def remove(folder):
+    is_made.wait()
     seen.append(folder.name)
     if len(seen) > 1:
         here.set()
@@ -66,7 +67,8 @@ def remove(folder):
 
 mediator.remove_results = remove
 m = mediator.Mediator(OUT, OUT, Limits(keep_days=0.0))
-assert here.wait(10), seen
+is_made.set()
+assert here.wait(60), seen
 m.submit(b'{"op": "train", "scene": "s", "job_id": "new"}')
 await_end(m, "new")
 """

@@ -9,6 +9,9 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
+CHANGED = 2.0
+"""Of 255, in the mean: what two pictures differ by that are not of the same."""
+
 
 class Person:
     """Looks at a page, presses and drags on it. `shots` is where pictures of it go."""
@@ -77,9 +80,18 @@ class Person:
             time.sleep(0.03)
         self.page.mouse.up()
 
-    def settle(self, quiet_s: float = 1.5, timeout_s: float = 60) -> None:
+    def settle(self, quiet_s: float = 1.0, timeout_s: float = 60) -> None:
         """Until a picture has come after what was done last, and none for a while."""
         self.until(lambda: self.n_pictures() > self._n_known, timeout_s)
+        self._until_quiet(quiet_s, timeout_s)
+
+    def see_other_than(self, before: np.ndarray, quiet_s: float = 1.0, timeout_s: float = 60) -> None:
+        """Until the scene is another than `before`: the first picture after may be late, and of before."""
+        self.settle(quiet_s, timeout_s)
+        self.until(lambda: change(before, self.scene()) > CHANGED, timeout_s)
+        self._until_quiet(quiet_s, timeout_s)
+
+    def _until_quiet(self, quiet_s: float, timeout_s: float) -> None:
         self.until(lambda: self.page.evaluate(_QUIET_MS) > 1000 * quiet_s, timeout_s)
 
     def n_pictures(self) -> int:

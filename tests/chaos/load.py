@@ -1,7 +1,9 @@
 """The messages of a chaos run: what is sent when, and what must come of it."""
 
+import contextlib
 import json
 import random
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -82,11 +84,18 @@ class Load:
         began = time.monotonic()
         for when, job_id in self.cancels:
             time.sleep(max(0.0, began + when * seconds - time.monotonic()))
-            while job_id not in place.anerf("jobs", "cancel", job_id, "--json", status=None):
+            while job_id not in _told(place, "cancel", job_id, "--json"):
                 time.sleep(0.5)
-            while "there is no job" in place.anerf("jobs", "show", job_id, status=None):
+            while "there is no job" in _told(place, "show", job_id):
                 time.sleep(0.5)
-                place.anerf("jobs", "cancel", job_id, status=None)
+                _told(place, "cancel", job_id)
+
+
+def _told(place: Place, *arguments: str) -> str:
+    """What `anerf jobs` says, which may hang with what it asks: then it is asked again."""
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return place.anerf("jobs", *arguments, status=None, timeout_s=120)
 
 
 def _sent(place: Place, sending: Sending) -> bool:

@@ -24,7 +24,7 @@ PARENT = (
 )
 
 
-def wait_for(condition, timeout_s=10.0):
+def wait_for(condition, timeout_s=60.0):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline
@@ -45,7 +45,7 @@ def test_grandchildren_that_ignore_the_request_are_ended_by_force(tmp_path):
     child = start([sys.executable, "-c", PARENT], tmp_path, log, {})
     wait_for(lambda: "up" in log.read_text())
     assert len(members(tmp_path, [child])) == 2
-    assert stop(tmp_path, [child], grace_s=0.5) == 1
+    assert stop(tmp_path, [child], grace_s=3) == 1
     assert members(tmp_path, [child]) == []
 
 

@@ -100,7 +100,7 @@ def test_any_rays_are_marched(seed, n, n_grids, t_min, t_max, step):
     assert_sane(samples, rays_o, rays_d, t_min, t_max)
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(120)
 def test_directions_of_almost_no_length_do_not_march_for_ever():
     """Their ray is 1e30 of its lengths long; in empty space nothing else ends the march."""
     rays_o, rays_d = (

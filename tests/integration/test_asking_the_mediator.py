@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray
+from ray.exceptions import RayActorError
 
 from actors.limits import Limits
 from actors.mediator import start_mediator
@@ -37,6 +39,12 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     ray.shutdown()
 
 
+def ask_on(mediator: Any) -> None:
+    """One that was killed may still answer for a moment."""
+    for _ in range(10_000):
+        ray.get(mediator.ready.remote(), timeout=60)
+
+
 def test_why_a_job_cannot_be_started_is_told(cluster: None, disk: SmallDisk) -> None:
     job = parse_job({"op": "view", "job_id": "v", "checkpoint_path": str(disk.root / "nowhere")})
     mediator = start_mediator(disk.root, disk.root, Limits())
@@ -45,5 +53,7 @@ def test_why_a_job_cannot_be_started_is_told(cluster: None, disk: SmallDisk) -> 
     with pytest.raises(StorageUnavailable, match=r"output folder is not available.*make room"):
         MediatedJob(job, mediator)
     ray.kill(mediator)
+    with pytest.raises(RayActorError):
+        ask_on(mediator)
     with pytest.raises(NoAnswer, match=r"the Mediator does not answer: .* `anerf status`"):
         MediatedJob(job, mediator)

@@ -43,7 +43,7 @@ def environment() -> Iterator[dict[str, str]]:
     address = next(line.strip() for line in lines if line.startswith("127.0.0.1:"))
     yield os.environ | {"RAY_ADDRESS": address}
     cluster.stdin.close()
-    cluster.wait(timeout=30)
+    cluster.wait(timeout=120)
 
 
 def experts_by_machine(address: str) -> list[int]:

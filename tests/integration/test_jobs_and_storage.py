@@ -18,8 +18,9 @@ from tests.storage_places import S3, S3_KEYS, s3_store, small_disk
 
 pytestmark = pytest.mark.integration
 
-STEPS, SAVE_STEP = 60, 20
+STEPS, SAVE_STEP = 100, 20
 ROOM_BYTES = 64 * 1024  # for events, not for shards
+KEEPING = {"keep_checkpoints": 5}  # all: one that is removed would make room on a disk just filled up
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def logged(place: Place, job_id: str, start: str) -> list[str]:
 
 def test_a_training_on_a_full_disk_waits_and_ends_with_the_same_bits(place, content, undisturbed):
     with small_disk(place.out / "full") as disk:
-        process = place.start(content, "full")
+        process = place.start(content | KEEPING, "full")
         wait_for(lambda: place.events("full", "checkpoint"), process)
         disk.fill(ROOM_BYTES)
         wait_for(lambda: logged(place, "full", "waiting for storage"), process)
@@ -70,7 +71,7 @@ def test_a_training_on_a_full_disk_waits_and_ends_with_the_same_bits(place, cont
         time.sleep(1.5)  # it tries again after one second, and then after two more
         assert process.poll() is None
         assert complete_steps(str(disk.root / "checkpoints")) == before
-        assert list(disk.root.rglob("*.part")) == []
+        wait_for(lambda: not list(disk.root.rglob("*.part")), process, timeout_s=30)  # of an attempt just now
         disk.make_room()
         ended(process)
         assert place.states("full") == ["QUEUED", "RUNNING", "SUCCEEDED"]
@@ -82,7 +83,7 @@ def test_a_training_on_a_full_disk_waits_and_ends_with_the_same_bits(place, cont
 
 def test_a_training_that_waits_for_a_disk_is_cancelled_within_two_seconds(place, content):
     with small_disk(place.out / "given-up") as disk:
-        process = place.start(content, "given-up")
+        process = place.start(content | KEEPING, "given-up")
         wait_for(lambda: place.events("given-up", "checkpoint"), process)
         disk.fill(ROOM_BYTES)
         wait_for(lambda: logged(place, "given-up", "waiting for storage"), process)
@@ -104,11 +105,13 @@ def test_a_training_in_s3_outlives_kills_and_silence_and_is_adapted(
     wait_for(lambda: place.events("remote", "checkpoint"), process)
     process.kill()
     process.communicate()
-    assert SAVE_STEP in complete_steps(checkpoints)
+    wait_for(lambda: not place.processes("ray::MetaCoordinator"))  # it may save once more before it goes
+    saved = complete_steps(checkpoints)[-1]
+    assert saved % SAVE_STEP == 0
 
     process = place.start(job, "remote")
-    wait_for(lambda: logged(place, "remote", f"4 experts ready at step {SAVE_STEP}"), process)
-    s3.freeze()  # before its next save
+    wait_for(lambda: logged(place, "remote", f"4 experts ready at step {saved}"), process)
+    s3.freeze()  # before its last save
     try:
         wait_for(lambda: logged(place, "remote", "waiting for storage"), process)
     finally:

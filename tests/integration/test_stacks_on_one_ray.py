@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cluster.stack import Stack, read_stack
-from tests.run_place import ANERF, Place, cluster
+from tests.run_place import ANERF, Place, cluster, wait_for
 
 pytestmark = pytest.mark.integration
 
@@ -66,7 +66,7 @@ def test_a_second_stack_is_refused_and_harms_the_first_in_no_way(root: Path) -> 
         assert "is up already" in up(place, "first")
         assert "Jobs: none" in anerf(place, "status", out="first")
         anerf(place, "down", out="first")
-        assert long_lived(place) == []
+        wait_for(lambda: long_lived(place) == [], timeout_s=30)
 
 
 def test_a_stack_comes_up_again_on_a_ray_that_was_made_anew(root: Path) -> None:

@@ -24,6 +24,7 @@ from anerf.jobs.folder import accept_job
 from anerf.jobs.spec import parse_job
 from serve_apps.front import CALLBACK, CALLBACK_VARIABLE
 from tests.ray_place import ray_of_our_own
+from tests.stack_place import wait_for
 
 pytestmark = pytest.mark.integration
 LOAD_S = float(os.environ.get("LOAD_SECONDS", "15"))
@@ -124,8 +125,9 @@ def _stops_what_nobody_waits_for(client: httpx.Client, body: dict[str, Any]) -> 
     start = time.monotonic()
     assert client.post("/render", json=body).status_code == 200
     assert time.monotonic() - start < 10
-    queue = re.findall(r"^anerf_http_queue (.*)$", client.get("/metrics").text, re.MULTILINE)
-    assert queue == ["0.0"]
+    wait_for(
+        lambda: re.findall(r"^anerf_http_queue (.*)$", client.get("/metrics").text, re.MULTILINE) == ["0.0"]
+    )
 
 
 def _goes_on_beside_those_who_wait_for_a_job(
@@ -146,9 +148,9 @@ def _goes_on_beside_those_who_wait_for_a_job(
         asking = [crowd.submit(client.post, "/render", json={**view, "job": "loads"}) for _ in range(7)]
         time.sleep(0.5)
         assert client.post("/render", json=body).status_code == 200
+        assert not any(one.done() for one in asking)
         answer = client.post("/render", json={**view, "job": "film"})
         assert (answer.status_code, "makes a video" in answer.json()["error"]) == (422, True)
-        assert not any(one.done() for one in asking)
         answers = [one.result() for one in asking]
     assert {(a.status_code, a.headers["retry-after"]) for a in answers} == {(503, "2")}
     assert "has nothing to show yet" in answers[0].json()["error"]
@@ -257,7 +259,7 @@ def test_viewer_ends_by_itself(ray_here: Any, out_root: Path) -> None:
     summary = ray_here.get(actor.run.remote(), timeout=60)
     assert summary["url"] == public
     assert public in (job_dir / "events.jsonl").read_text()
-    assert summary["open_s"] == pytest.approx(0.5, abs=0.4)
+    assert 0.5 <= summary["open_s"] < 20, "its farewells included"
 
 
 def test_viewer_of_nothing_says_so(ray_here: Any, out_root: Path) -> None:

@@ -219,12 +219,12 @@ def test_a_client_that_goes_away_stops_its_render(out_root: Path, down: list[lis
         transport = httpx.ASGITransport(Endpoint(out_root, Watched()).api)
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             request = asyncio.create_task(client.post("/render", json=_body(down)))
-            await asyncio.to_thread(started.wait, 5)
+            await asyncio.to_thread(started.wait, 60)
             request.cancel()
             await asyncio.gather(request, return_exceptions=True)
 
     asyncio.run(leave())
-    assert stopped.wait(5)
+    assert stopped.wait(60)
 
 
 def test_a_job_that_saves_elsewhere_is_rendered_from_there(

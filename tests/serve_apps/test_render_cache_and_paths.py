@@ -1,7 +1,6 @@
 """Models are loaded once and few are kept; client paths stay inside."""
 
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -26,15 +25,14 @@ def test_many_threads_load_once_and_do_not_block_others() -> None:
 
     def slow() -> int:
         loads.append(1)
-        may_finish.wait(5)
+        assert may_finish.wait(60)
         return 7
 
     threads = [threading.Thread(target=lambda: seen.append(cache.get("slow", slow))) for _ in range(6)]
     for thread in threads:
         thread.start()
-    start = time.monotonic()
     assert cache.get("quick", lambda: 1) == 1
-    assert time.monotonic() - start < 1
+    assert seen == []
     may_finish.set()
     for thread in threads:
         thread.join()

@@ -65,7 +65,7 @@ def test_what_is_late_is_stopped(out_root: Path, down: Any) -> None:
     endpoint.service.seconds = 0  # type: ignore[attr-defined]
     # The renderer is free again at once, and so is the place.
     assert ask_at_once(endpoint, 1, {**BODY, "c2w": down})[0].status_code == 200
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 15
     assert endpoint.admission.inside == 0
 
 

@@ -2,9 +2,8 @@
 
 import gc
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +13,9 @@ from anerf.checkpoint.load import load_scene_model
 from anerf.render.scene_model import SceneModel
 from anerf.viewer.live import JobNews, LiveScene
 from anerf.viewer.scene_viewer import SceneViewer
-from tests.viewer.test_viewer_on_the_wire import FOV_Y_DEG, POSE, House, rendered, worst
+from tests.viewer.patience import PATIENCE_S, wait_for
+from tests.viewer.test_viewer_on_the_wire import FOV_Y_DEG, POSE, House, rendered, shows
 from tests.viewer.wire import WireClient
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until, "it does not come about"
-        time.sleep(0.05)
 
 
 class Paused:
@@ -45,7 +38,7 @@ class Paused:
 
     def running(self) -> tuple[str, ...]:
         self.asked.set()
-        assert self.may_answer.wait(10)
+        assert self.may_answer.wait(PATIENCE_S)
         return ("j",)
 
     def news(self, job_id: str) -> JobNews:
@@ -86,30 +79,19 @@ def client(house: LiveHouse) -> Iterator[WireClient]:
     opened.close()
 
 
-def shows(client: WireClient, model: SceneModel) -> None:
-    """Waits until the browser shows the model."""
-    picture = rendered(model)
-
-    def is_there() -> bool:
-        _, last, kind = client.pictures[-1]
-        return kind == "png" and last.shape == picture.shape and worst(last, picture) <= 1
-
-    client.wait(is_there)
-
-
 def test_a_scene_is_let_go_when_nobody_looks_and_comes_back(house: LiveHouse, client: WireClient) -> None:
-    learned = house.shelf.get("old, step 100", house.model)
+    own, learned = rendered(house.model), rendered(house.shelf.get("old, step 100", house.model))
     client.set("Follow job", "j")
     shows(client, learned)
     house.jobs.wait_for(1)
 
     client.set("After", house.exhibit.name)
-    shows(client, house.model)
+    shows(client, own)
     client.set("After", "live: j")  # it stands still: nothing newer will come
     shows(client, learned)
 
     client.set("Show its scene as it learns", False)
-    shows(client, house.model)
+    shows(client, own)
     house.jobs.wait_for(0)
     client.set("Show its scene as it learns", True)
     shows(client, learned)
@@ -124,9 +106,9 @@ def test_a_browser_that_leaves_while_its_panels_are_built_leaves_nothing(house: 
     server.on_client_disconnect(lambda _: has_left.set())  # called after the viewer's own
     hasty = WireClient(house.viewer.url)
     hasty.stand(house.frame, POSE, FOV_Y_DEG)
-    assert house.jobs.asked.wait(10)
+    assert house.jobs.asked.wait(PATIENCE_S)
     hasty.close()
-    assert has_left.wait(10)
+    assert has_left.wait(PATIENCE_S)
     house.jobs.may_answer.set()
     server._thread_executor.shutdown(wait=True)  # the panels are built there
     assert house.viewer.n_clients == 0

@@ -14,8 +14,9 @@ from anerf.viewer.live import Film
 from anerf.viewer.path_draft import saved_names
 from anerf.viewer.scene_viewer import SceneViewer
 from tests.serve_apps.conftest import HALVES, save_tiny_checkpoint
-from tests.viewer.test_live_scenes_on_the_wire import Paused, wait_for
-from tests.viewer.test_viewer_on_the_wire import FOV_Y_DEG, POSE, House
+from tests.viewer.patience import wait_for
+from tests.viewer.test_live_scenes_on_the_wire import Paused
+from tests.viewer.test_viewer_on_the_wire import FOV_Y_DEG, POSE, House, rendered, shows
 from tests.viewer.wire import WireClient
 
 FLOODED = "flooded, step 300"
@@ -100,6 +101,15 @@ def add_view(client: WireClient, known: str) -> None:
     client.wait(lambda: known in str(client.of_type("GuiUpdate")))
 
 
+def shows_look(client: WireClient, flight: str, checkpoint_uri: str) -> None:
+    """Waits until the browser shows the checkpoint, and its viewer has this look itself.
+
+    viser tells a control's new value before it has that; the picture comes after both.
+    """
+    client.wait(lambda: client.props("Look of flight").get("value") == flight)
+    shows(client, rendered(load_scene_model(checkpoint_uri)))
+
+
 def told(client: WireClient, text: str, n: int = 1) -> None:
     """Waits until the browser was told so, as often as that."""
     client.wait(lambda: sum(text in str(message) for message in client.of_type("Notification")) >= n)
@@ -108,7 +118,7 @@ def told(client: WireClient, text: str, n: int = 1) -> None:
 def test_a_video_has_the_look_that_its_own_checkpoint_knows(town: Town, look) -> None:
     client = look()
     client.set("After", FLOODED)
-    client.wait(lambda: client.props("Look of flight").get("value") == "flood")
+    shows_look(client, "flood", town.flooded)
     client.press("Render video")
     wish = town.jobs.last(1)
     assert (wish.checkpoint_uri, wish.flight) == (town.flooded, "flood")
@@ -117,13 +127,14 @@ def test_a_video_has_the_look_that_its_own_checkpoint_knows(town: Town, look) ->
 def test_a_video_of_what_does_not_know_the_shown_look_has_its_own(town: Town, look) -> None:
     town.show(FLOODED)
     client = look()
+    old = town.shelf.uri("old, step 100")
     client.set("After", "old, step 100")
-    client.wait(lambda: client.props("Look of flight").get("value") == "nach")
+    shows_look(client, "nach", old)
     client.set("Follow job", "j")  # which knows the flood; what can be filmed is the checkpoint before it
-    client.wait(lambda: client.props("Look of flight").get("value") == "flood")
+    shows_look(client, "flood", town.flooded)
     client.press("Render video")
     wish = town.jobs.last(1)
-    assert (wish.checkpoint_uri, wish.flight) == (town.shelf.uri("old, step 100"), None)
+    assert (wish.checkpoint_uri, wish.flight) == (old, None)
 
 
 def test_videos_keep_the_paths_that_they_were_asked_for_with(town: Town, look) -> None:
@@ -155,8 +166,9 @@ def test_a_path_of_somebody_else_is_replaced_only_after_it_was_opened(town: Town
     told(other, "path 'path' is there already")
     assert town.saved("path") == of_one
 
+    n_before = str(other.of_type("GuiUpdate")).count("2 views,")
     other.set("File", "open")
-    other.wait(lambda: "2 views," in str(other.of_type("GuiUpdate")[-20:]))
+    other.wait(lambda: str(other.of_type("GuiUpdate")).count("2 views,") > n_before)
     other.stand(town.frame, ELSEWHERE, FOV_Y_DEG)
     other.next_final()
     n_before = str(other.of_type("GuiUpdate")).count("3 views,")

@@ -2,8 +2,10 @@
 
 import io
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,12 +20,15 @@ from anerf.render.picture import render_picture
 from anerf.render.scene_model import SceneModel
 from anerf.render.view import Picture
 from anerf.viewer.camera import ViewFrame
-from anerf.viewer.choices import Quality
+from anerf.viewer.choices import Quality, View
+from anerf.viewer.drawing import Drawing, Shown, draw
 from anerf.viewer.scene_viewer import SceneViewer
 from anerf.viewer.settings import Exhibit
 from anerf.viewer.shelf import Shelf
 from anerf.viewer.surroundings import Surroundings
+from anerf.viewer.worker import LatestWinsWorker
 from tests.serve_apps.conftest import HALVES, save_tiny_checkpoint
+from tests.viewer.patience import PATIENCE_S, wait_for
 from tests.viewer.wire import WireClient
 
 WIDTH_PX, SAMPLES, FOV_Y_DEG = 192, 16, 60.0
@@ -95,17 +100,64 @@ def worst(one: np.ndarray, other: np.ndarray) -> int:
     return int(np.abs(one.astype(int) - other).max())
 
 
+def shows(client: WireClient, picture: np.ndarray) -> None:
+    """Waits until the browser shows this picture, and as one that stays."""
+
+    def is_there() -> bool:
+        _, last, kind = client.pictures[-1]
+        return kind == "png" and last.shape == picture.shape and worst(last, picture) <= 1
+
+    client.wait(is_there)
+
+
 def test_a_picture_at_rest_is_the_one_that_is_rendered_in_process(house: House, look) -> None:
     picture = look().next_final()
     assert worst(picture, rendered(house.model)) <= 1
 
 
-def test_coarse_pictures_come_first_and_at_once(look) -> None:
+def test_coarse_pictures_come_first_and_at_once(look, monkeypatch) -> None:
+    is_here = threading.Event()
+
+    def draw_fine_later(
+        shown: Shown, view: View, width_px: int, is_coarse: bool, should_stop: Callable[[], bool]
+    ) -> Drawing:
+        # viser drops a picture that it has not sent when another one comes.
+        while not (is_coarse or is_here.wait(0.01) or should_stop()):
+            pass
+        return draw(shown, view, width_px, is_coarse, should_stop)
+
+    monkeypatch.setattr("anerf.viewer.client.draw", draw_fine_later)
+    client = look()
+    client.wait(lambda: bool(client.pictures))
+    _, first, kind = client.pictures[0]
+    assert kind == "jpeg"
+    assert first.shape[1] < WIDTH_PX
+    is_here.set()
+    assert client.next_final().shape[1] == WIDTH_PX
+
+
+def test_of_two_choices_at_once_the_later_one_has_the_last_word(look, monkeypatch) -> None:
     client = look()
     client.next_final()
-    kinds = [kind for *_, kind in client.pictures]
-    assert kinds[0] == "jpeg"
-    assert client.pictures[0][1].shape[1] < WIDTH_PX
+    want, wanted, has_looked = LatestWinsWorker.want, [], threading.Event()
+
+    def slow_at_first(*what: Any) -> View:
+        if not has_looked.is_set():
+            has_looked.set()
+            time.sleep(0.5)  # by then the other has overtaken it, or waits for it
+        return View(*what)
+
+    def want_and_note(worker: LatestWinsWorker, view: View) -> None:
+        want(worker, view)
+        wanted.append(view.choices.appearance.layer)
+
+    monkeypatch.setattr("anerf.viewer.client.View", slow_at_first)
+    monkeypatch.setattr(LatestWinsWorker, "want", want_and_note)
+    client.set("Layer", "depth")
+    assert has_looked.wait(PATIENCE_S)
+    client.set("Layer", "opacity")
+    wait_for(lambda: len(wanted) == 2)
+    assert wanted == ["depth", "opacity"]
 
 
 def test_two_browsers_do_not_disturb_each_other(house: House, look) -> None:
@@ -120,7 +172,7 @@ def test_two_browsers_do_not_disturb_each_other(house: House, look) -> None:
     assert worst(one.next_final(), rendered(house.model, elsewhere, only_expert=1)) <= 1
     assert len(other.pictures) == n_seen
     assert worst(other.pictures[-1][1], rendered(house.model)) <= 1
-    assert house.viewer.n_clients == 2
+    wait_for(lambda: house.viewer.n_clients == 2)  # those of earlier tests take a moment to leave
 
 
 def test_layers_are_those_of_the_products_and_have_legends(house: House, look) -> None:
@@ -206,6 +258,6 @@ def test_the_end_asks_back(house: House, look) -> None:
     client.press("End the viewer")
     client.wait(lambda: bool(client.of_type("GuiModal")))
     assert not house.ended.is_set()
-    client.wait(lambda: "End it" in str(client.of_type("GuiButton")))
+    client.wait(lambda: "Keep it open" in str(client.of_type("GuiButton")))
     client.press("End it")
-    assert house.ended.wait(10)
+    assert house.ended.wait(PATIENCE_S)

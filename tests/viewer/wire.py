@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from anerf.viewer.camera import ViewFrame
+from tests.viewer.patience import PATIENCE_S
 
 
 class WireClient:
@@ -93,30 +94,33 @@ class WireClient:
             if message["type"] == "BackgroundImageMessage" and message["rgb_data"]
         ]
 
-    def wait(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    def wait(self, condition: Callable[[], bool]) -> None:
         """Until what has arrived meets the condition."""
         with self._changed:
-            assert self._changed.wait_for(condition, timeout_s), "it does not come about"
+            assert self._changed.wait_for(condition, PATIENCE_S), "it does not come about"
 
     def next_final(self) -> np.ndarray:
-        """The next picture that stays, after the one that this gave before."""
-        pictures = self.pictures
+        """The newest picture that stays, once one came after those that were there the last time.
+
+        For what is looked at anew once: of two looks the first one's picture may stay for a moment, too.
+        """
+        finals: list[np.ndarray] = []
 
         def arrived() -> bool:
-            nonlocal pictures
-            pictures = self.pictures
-            return any(kind == "png" for *_, kind in pictures[self._n_taken :])
+            nonlocal finals
+            finals = [picture for _, picture, kind in self.pictures if kind == "png"]
+            return len(finals) > self._n_taken
 
         self.wait(arrived)
-        self._n_taken = len(pictures)
-        return pictures[-1][1]
+        self._n_taken = len(finals)
+        return finals[-1]
 
     def send(self, kind: str, **fields: Any) -> None:
         self._socket.send(msgspec.msgpack.encode({"type": kind, **fields}))
 
-    def closing_code(self, timeout_s: float = 15.0) -> int | None:
+    def closing_code(self) -> int | None:
         """Why the server closed the connection, once it has."""
-        self._thread.join(timeout_s)
+        self._thread.join(PATIENCE_S)
         return self._socket.close_code
 
     def close(self) -> None:

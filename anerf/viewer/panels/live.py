@@ -37,7 +37,8 @@ class LivePanel:
     @property
     def job_id(self) -> str | None:
         """The job that is followed."""
-        return None if self._job.value == NO_JOB else self._job.value
+        job_id = self._job.value  # once: the browser may choose another meanwhile
+        return None if job_id == NO_JOB else job_id
 
     @property
     def shows_scene(self) -> bool:

@@ -40,7 +40,8 @@ class PathPanel:
     @property
     def chosen(self) -> int | None:
         """The key frame that is chosen."""
-        return None if self._key.value == NO_KEY else int(self._key.value) - 1
+        key = self._key.value  # once: the browser may choose another meanwhile
+        return None if key == NO_KEY else int(key) - 1
 
     @property
     def film_size_px(self) -> tuple[int, int]:

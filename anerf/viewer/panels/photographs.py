@@ -39,18 +39,19 @@ class PhotographsPanel:
         """Call `fly` with the photograph that was chosen."""
 
         def turn(event: viser.GuiEvent[viser.GuiButtonGroupHandle]) -> None:
-            names = self._offered
-            at = names.index(self._name.value) if self._name.value in names else -1
+            names, shown = self._offered, self._name.value
+            at = names.index(shown) if shown in names else -1
             move = {"previous": -1, "next": 1}.get(event.target.value, 0)
             name = names[(max(at, 0) if move == 0 or at < 0 else at + move) % len(names)]
-            if name != self._name.value:
+            if name != shown:
                 self._name.value = name  # its own callback flies
             else:
                 fly(self._all[name])
 
         def chosen(_: object) -> None:
-            if self._name.value in self._all:
-                fly(self._all[self._name.value])
+            frame = self._all.get(self._name.value)
+            if frame is not None:
+                fly(frame)
             else:
                 self.hide()
 

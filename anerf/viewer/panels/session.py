@@ -22,18 +22,17 @@ class SessionPanel:
 
         def ask(_: object) -> None:
             modal = self._gui.add_modal("End the viewer?")
-            with modal:
-                self._gui.add_markdown(
-                    "It ends for everybody. Jobs of a stack go on; without one, those started here end too."
-                )
-                yes = self._gui.add_button("End it", color="red")
-                no = self._gui.add_button("Keep it open", color="gray")
 
             def confirmed(_: object) -> None:
                 modal.close()
                 end()
 
-            yes.on_click(confirmed)
-            no.on_click(lambda _: modal.close())
+            with modal:
+                self._gui.add_markdown(
+                    "It ends for everybody. Jobs of a stack go on; without one, those started here end too."
+                )
+                # A button is there as soon as it is added: nothing comes between it and what it does.
+                self._gui.add_button("End it", color="red").on_click(confirmed)
+                self._gui.add_button("Keep it open", color="gray").on_click(lambda _: modal.close())
 
         self._end.on_click(ask)

@@ -38,7 +38,8 @@ class TimesPanel:
     @property
     def before(self) -> str | None:
         """The checkpoint to compare with."""
-        return None if self._before.value == NO_OTHER else self._before.value
+        name = self._before.value  # once: the browser may choose another meanwhile
+        return None if name == NO_OTHER else name
 
     @property
     def after(self) -> str:
