@@ -37,7 +37,8 @@ def out(ray_here: Any, train_job: Callable[..., dict[str, Any]], tmp_path_factor
     folder = tmp_path_factory.mktemp("town") / "logs"
     content = train_job(
         job_id="town", outer_steps=300, rays_per_step=1024, ray_samples=16, save_step=300, sync_step=100,
-        n_levels=6, log2_hashmap_size=14, encoding_lr=0.03, sigma_lr=0.006, color_lr=0.006, experts_per_actor=2,
+        n_levels=6, log2_hashmap_size=14, encoding_lr=0.03, sigma_lr=0.006, color_lr=0.006,
+        experts_per_actor=2,
     )  # fmt: skip
     job = start_job(parse_job(content), folder)
     deadline = time.monotonic() + 180
