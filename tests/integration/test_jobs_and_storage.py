@@ -122,7 +122,7 @@ def test_a_training_in_s3_outlives_kills_and_silence_and_is_adapted(
     assert not (place.out / "remote" / "checkpoints").exists()
     assert hashes(place, "remote") == undisturbed
 
-    adapt = eval_job(Path("logs/remote"), tto=2, checkpoint_root=s3.uri)
+    adapt = eval_job(Path("logs/remote"), tto=2, checkpoint_root=s3.uri, experts_per_actor=4)
     place.run(adapt, "adapted")
     assert place.manifest("adapted").step == STEPS + 2
     place.run({**adapt, "checkpoint_path": checkpoints, "checkpoint_root": None}, "home-again")
