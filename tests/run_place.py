@@ -101,13 +101,13 @@ class Place:
 
 
 def ended(process: subprocess.Popen[str], status: int = 0) -> str:
-    shown, _ = process.communicate(timeout=180)
+    shown, _ = process.communicate(timeout=300)
     assert process.returncode == status, shown
     return shown
 
 
 def wait_for(
-    condition: Callable[[], T], process: subprocess.Popen[str] | None = None, timeout_s: float = 90
+    condition: Callable[[], T], process: subprocess.Popen[str] | None = None, timeout_s: float = 240
 ) -> T:
     """What the condition says as soon as it holds; meanwhile `process`, if any, must go on."""
     deadline = time.monotonic() + timeout_s
